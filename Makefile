@@ -1,0 +1,10 @@
+.PHONY: check format test
+check:
+	ruff format --check .
+	ruff check .
+	mypy
+format:
+	ruff format .
+	ruff check --fix .
+test:
+	pytest

@@ -1,0 +1,46 @@
+"""The values a source hands over: blocks of sound, and the news that its stream opened or was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_HZ = 48_000
+"""Every source delivers mono sound at this rate: the one CLAP was trained with."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A stretch of one stream.
+
+    `first_frame` counts frames at `RATE_HZ` from the stream's start; a jump against the end of the block before
+    is a hole (frames were dropped). `samples` is float32 `(frames,)`, full scale is 1.0.
+    """
+
+    first_frame: int
+    samples: NDArray[np.float32]
+
+    @property
+    def end_frame(self) -> int:
+        """Index of the frame after the last one."""
+        return self.first_frame + len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """A stream started: frame 0 was heard at `started` (UTC). Frame indices restart at 0."""
+
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The stream broke; the source keeps trying and will report `StreamOpened` when it is back."""
+
+    reason: str
+
+
+SourceItem = Block | StreamOpened | StreamLost

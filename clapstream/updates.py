@@ -1,0 +1,124 @@
+"""What flows from the pipeline to the sinks: plain values that any sink can show, publish or store.
+
+All times are aware datetimes in UTC. Durations come from frame counts, so a jump of the clock never bends them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LabelInfo:
+    """A label as sinks see it: its name, its topic-safe slug, its thresholds (0..1)."""
+
+    name: str
+    slug: str
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """How surely the newest window contains a label (0..1), and whether an event of it is going on."""
+
+    label: LabelInfo
+    score: float
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A label that started and, once `ended` is set, stopped.
+
+    `id` is unique over restarts. `score` is the score of the window that confirmed it, `peak_score` the highest
+    so far. `duration_seconds` is None until the event has ended.
+    """
+
+    id: str
+    source: str
+    label: LabelInfo
+    score: float
+    peak_score: float
+    started: datetime
+    ended: datetime | None = None
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowHeard:
+    """One window was scored. `scores` is every label, highest score first; `level_dbfs` its RMS level.
+
+    `partial` tells that the stream is younger than a window and the sound was repeat-padded.
+    """
+
+    source: str
+    started: datetime
+    ended: datetime
+    partial: bool
+    level_dbfs: float
+    inference_ms: float
+    scores: tuple[LabelScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventStarted:
+    """An event was confirmed."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class EventEnded:
+    """An event stopped (silence, a lost source, a removed label or shutdown): exactly one per `EventStarted`."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAvailability:
+    """A source came online or was lost; `reason` is empty when online."""
+
+    source: str
+    online: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceListening:
+    """The user's switch: OFF closes the microphone."""
+
+    source: str
+    listening: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDiagnostics:
+    """Counters of one source since the daemon started. `silent`: only digital silence for 60 s (muted?)."""
+
+    source: str
+    inference_ms: float
+    windows: int
+    dropped_blocks: int
+    skipped_windows: int
+    reconnects: int
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsChanged:
+    """The label set after a reload. Events of removed labels have ended before this is sent."""
+
+    labels: tuple[LabelInfo, ...]
+
+
+Update = (
+    WindowHeard
+    | EventStarted
+    | EventEnded
+    | SourceAvailability
+    | SourceListening
+    | SourceDiagnostics
+    | LabelsChanged
+)
