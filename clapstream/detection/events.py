@@ -1,0 +1,168 @@
+"""Scores into events: two thresholds, confirmation and hold, with times read off the geometry of the windows.
+
+A 10 s window is scored every hop, so a sound that is in one window but was not in the one before must have entered
+in the frames that are new, and a sound that is missing from a window must have left by that window's first frame.
+Both times are therefore known to one hop, although the window is long. Everything here is integer frames of one
+stream; nothing here knows a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clapstream.updates import LabelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class EventRule:
+    """When an event of one label starts and stops.
+
+    It starts once `confirm_windows` windows in a row score at least `label.start`, and stops once every window for
+    `hold_frames` has scored below `label.stop`.
+    """
+
+    label: LabelInfo
+    confirm_windows: int = 1
+    hold_frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An event started or ended. `end_frame` is set for an end; `score` is that of the window that confirmed it."""
+
+    phase: Literal["start", "end"]
+    label: LabelInfo
+    start_frame: int
+    end_frame: int | None
+    score: float
+    peak_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Frames `[first, end)` of a scored window."""
+
+    first: int
+    end: int
+
+
+@dataclass(slots=True)
+class _LabelState:
+    rule: EventRule
+    run_length: int = 0
+    start_frame: int = 0
+    earliest_end: int = 0
+    score: float = 0.0
+    peak_score: float = 0.0
+    active: bool = False
+    last_with: _Span | None = None
+    first_without: _Span | None = None
+
+    def forget(self) -> None:
+        self.run_length = 0
+        self.active = False
+        self.peak_score = 0.0
+        self.last_with = None
+        self.first_without = None
+
+
+class EventTracker:
+    """The events of one stream: every start it returns is followed by one end, at the latest by `finish`."""
+
+    def __init__(self, rules: Sequence[EventRule]) -> None:
+        self._states = [_LabelState(rule) for rule in rules]
+        self._previous: _Span | None = None
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Slugs of the labels whose event is going on."""
+        return frozenset(state.rule.label.slug for state in self._states if state.active)
+
+    def update(self, first_frame: int, end_frame: int, scores: Sequence[float]) -> list[Transition]:
+        """Take the scores (0..1, in the order of the rules) of the window `[first_frame, end_frame)`.
+
+        Windows come in order; some may be missing. Raises ValueError for a window that does not move forward or
+        for the wrong number of scores.
+        """
+        if len(scores) != len(self._states):
+            raise ValueError(f"{len(scores)} scores for {len(self._states)} labels")
+        window = _Span(first_frame, end_frame)
+        if window.end <= window.first or (self._previous is not None and window.end <= self._previous.end):
+            raise ValueError(f"window [{first_frame}, {end_frame}) does not follow {self._previous}")
+        entered = window.first if self._previous is None else max(window.first, self._previous.end)
+        transitions = [
+            transition
+            for state, score in zip(self._states, scores, strict=True)
+            if (transition := _advance(state, window, entered, float(score))) is not None
+        ]
+        self._previous = window
+        return transitions
+
+    def finish(self) -> list[Transition]:
+        """End whatever is going on, where it was last heard; the next stream counts its frames anew."""
+        transitions = [_end(state) for state in self._states if state.active]
+        for state in self._states:
+            state.forget()
+        self._previous = None
+        return transitions
+
+    def replace_rules(self, rules: Sequence[EventRule]) -> list[Transition]:
+        """Change the label set while listening: labels that stay keep their events, those that left end theirs."""
+        kept = {state.rule.label.slug: state for state in self._states}
+        self._states = []
+        for rule in rules:
+            state = kept.pop(rule.label.slug, None)
+            if state is None:
+                state = _LabelState(rule)
+            state.rule = rule
+            self._states.append(state)
+        return [_end(state) for state in kept.values() if state.active]
+
+
+def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> Transition | None:
+    if state.active:
+        return _advance_active(state, window, score)
+    if score < state.rule.label.start:
+        state.run_length = 0
+        return None
+    if state.run_length == 0:
+        state.start_frame = entered
+        state.earliest_end = window.end
+        state.peak_score = 0.0
+    state.run_length += 1
+    state.peak_score = max(state.peak_score, score)
+    state.last_with = window
+    if state.run_length < state.rule.confirm_windows:
+        return None
+    state.active = True
+    state.score = score
+    state.first_without = None
+    return Transition("start", state.rule.label, state.start_frame, None, score, state.peak_score)
+
+
+def _advance_active(state: _LabelState, window: _Span, score: float) -> Transition | None:
+    if score >= state.rule.label.stop:
+        state.peak_score = max(state.peak_score, score)
+        state.last_with = window
+        state.first_without = None
+        return None
+    if state.first_without is None:
+        state.first_without = window
+    if window.end - state.first_without.end < state.rule.hold_frames:
+        return None
+    transition = _end(state)
+    state.forget()
+    return transition
+
+
+def _end(state: _LabelState) -> Transition:
+    """The end of an active event: by the first window without the sound, else with the last one that had it."""
+    last_with = state.last_with
+    assert last_with is not None, "an active event was heard in some window"
+    left_by = last_with.end if state.first_without is None else min(state.first_without.first, last_with.end)
+    # The sound came in the newest hop of the first window that had it, so it cannot have left before that window
+    # ended; a score that flickers would otherwise give an end before the start.
+    end_frame = max(left_by, state.earliest_end)
+    return Transition("end", state.rule.label, state.start_frame, end_frame, state.score, state.peak_score)
