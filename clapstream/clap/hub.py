@@ -1,0 +1,137 @@
+"""Where a checkpoint's files are: a directory, the checkpoint inside the package, or a model hub.
+
+`huggingface_hub` is optional and imported only for a hub id. It caches, resumes an interrupted download, and
+obeys its environment variables (HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypedDict
+
+BUNDLED = "bundled"
+BUNDLED_DIRECTORY = Path(__file__).parent / "bundled"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be found, read or loaded; the message names the file and the key at fault."""
+
+
+class SourceOptions(TypedDict, total=False):
+    """Where and how to look for a hub id; without meaning for a directory. Names as in transformers."""
+
+    revision: str | None  # branch, tag or commit
+    cache_dir: str | PathLike[str] | None
+    force_download: bool
+    local_files_only: bool
+    token: str | bool | None
+    subfolder: str
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """Finds a checkpoint's files by name."""
+
+    name: str | PathLike[str]
+    revision: str | None = None
+    cache_dir: str | PathLike[str] | None = None
+    force_download: bool = False
+    local_files_only: bool = False
+    token: str | bool | None = None
+    subfolder: str = ""
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory that holds the files, or None for a hub id."""
+        if self.name == BUNDLED:
+            return BUNDLED_DIRECTORY / self.subfolder
+        path = Path(self.name).expanduser()
+        return path / self.subfolder if path.is_dir() else None
+
+    def find(self, filename: str) -> Path | None:
+        """The file's path, downloaded if need be, or None if the checkpoint does not have it.
+
+        Raises:
+            CheckpointError: there is no such directory or hub id, or the hub cannot be reached.
+        """
+        directory = self.directory
+        if directory is not None:
+            path = directory / filename
+            return path if path.is_file() else None
+        return self._download(filename)
+
+    def require(self, *filenames: str) -> Path:
+        """The first of the named files that the checkpoint has.
+
+        Raises:
+            CheckpointError: it has none of them, or cannot be found or reached.
+        """
+        for filename in filenames:
+            path = self.find(filename)
+            if path is not None:
+                return path
+        raise CheckpointError(f"{self.directory or self.name}: has no {' or '.join(filenames)}")
+
+    def _download(self, filename: str) -> Path | None:
+        name = os.fspath(self.name)
+        try:
+            import huggingface_hub
+            from huggingface_hub import errors
+        except ImportError as error:
+            raise CheckpointError(
+                f"{name}: is no directory; as a hub id it needs huggingface_hub (pip install clapstream[hub])"
+            ) from error
+        try:
+            path = huggingface_hub.hf_hub_download(
+                name,
+                filename,
+                subfolder=self.subfolder or None,
+                revision=self.revision,
+                cache_dir=None if self.cache_dir is None else Path(self.cache_dir),
+                force_download=self.force_download,
+                local_files_only=self.local_files_only,
+                token=self.token,
+            )
+        except errors.HFValidationError as error:
+            raise CheckpointError(f"{name}: is neither a directory nor a hub id (owner/name)") from error
+        except errors.LocalEntryNotFoundError as error:
+            raise CheckpointError(
+                f"{name}: {filename} is not in the cache and the hub cannot be reached"
+            ) from error
+        except errors.EntryNotFoundError:
+            return None
+        return Path(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        CheckpointError: it holds anything else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: must hold a JSON object, not {type(values).__name__}")
+    return values
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write an object readably; the file appears whole or not at all."""
+    write_whole(path, (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it there, so that a reader never sees half of it."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(content)
+    written = Path(file.name)
+    written.chmod(0o644)
+    written.replace(path)
