@@ -1,10 +1,18 @@
+# For people who work on clapstream; users need only the README's two commands.
+BIN := .venv/bin
+
 .PHONY: check format test
-check:
-	ruff format --check .
-	ruff check .
-	mypy
-format:
-	ruff format .
-	ruff check --fix .
+check: .venv/installed-for-tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed-for-tests
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
 test:
-	pytest
+	./tests/run
+
+.venv/installed-for-tests: pyproject.toml constraints.txt
+	./tests/run --install-only
