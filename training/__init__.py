@@ -1,0 +1,1 @@
+"""How the bundled checkpoint is made: see README.md in this folder."""

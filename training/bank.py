@@ -1,0 +1,88 @@
+"""The bank: composed windows as the student will see them, with what the teacher and the composer know of each.
+
+A shard is a folder: `mel.npy` float16 `(windows, 1001, 64)` in dB, `logits.npy` float16 `(windows, 20, 521)` and
+`embedding.npy` float16 `(windows, 1024)` of the teacher, `events.json`: per window (label, start, end, level dB).
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.compose import Composer, Window
+from training.features import log_mel
+from training.paths import CACHE
+from training.prepare import Clips
+from training.yamnet import PATCH_HOP_SECONDS, WINDOW_PATCHES, Heard, Yamnet
+
+SHARD_WINDOWS = 256
+SEED = 20261123
+
+
+def tag(teacher: Yamnet, window: Window, silence: NDArray[np.float32]) -> Heard:
+    """The teacher's view of the padded window: it hears the excerpt once, and the repeats are copied."""
+    seconds = len(window.excerpt) / 48_000
+    if seconds > 6:
+        return teacher(window.padded())
+    heard = teacher(window.excerpt)
+    repeats = int(10 / seconds)
+    starts = np.arange(WINDOW_PATCHES) * PATCH_HOP_SECONDS
+    patch = np.round((starts % seconds) / PATCH_HOP_SECONDS).astype(int).clip(0, len(heard.logits) - 1)
+    logits = heard.logits[patch]
+    logits[starts > repeats * seconds - 0.4] = silence
+    return Heard(logits, heard.embeddings)
+
+
+def make_shard(number: int, composer: Composer, teacher: Yamnet, folder: Path) -> None:
+    """Compose, tag and store one shard, unless it is there."""
+    final = folder / f"{number:04d}"
+    if final.exists():
+        return
+    began = time.monotonic()
+    silence = teacher(np.zeros(48_000, np.float32)).logits[0]
+    mels, logits, embeddings, events = [], [], [], []
+    for index in range(SHARD_WINDOWS):
+        window = composer.window(np.random.default_rng((SEED, number, index)))
+        heard = tag(teacher, window, silence)
+        mels.append(log_mel(window.padded()).astype(np.float16))
+        logits.append(heard.logits[:WINDOW_PATCHES].astype(np.float16))
+        embeddings.append(heard.embeddings.mean(0).astype(np.float16))
+        events.append(window.events)
+    part = folder / f"{number:04d}.part"
+    part.mkdir(exist_ok=True)
+    np.save(part / "mel.npy", np.stack(mels))
+    np.save(part / "logits.npy", np.stack(logits))
+    np.save(part / "embedding.npy", np.stack(embeddings))
+    (part / "events.json").write_text(json.dumps(events))
+    part.rename(final)
+    print(f"shard {number}: {(time.monotonic() - began) / SHARD_WINDOWS * 1000:.0f} ms a window", flush=True)
+
+
+def _work(worker: int, workers: int, shards: int, folder: Path, held_out_only: bool) -> None:
+    torch.set_num_threads(1)
+    composer = Composer(Clips("open"), held_out_only=held_out_only)
+    teacher = Yamnet()
+    for number in range(worker, shards, workers):
+        make_shard(number + (5000 if held_out_only else 0), composer, teacher, folder)
+
+
+def build(shards: int, workers: int = 2, *, held_out_only: bool = False) -> None:
+    """Make shards 0..`shards`; those that exist are kept."""
+    folder = CACHE / ("bank_held_out" if held_out_only else "bank")
+    folder.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_work, args=(worker, workers, shards, folder, held_out_only)) for worker in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"a bank worker ended with code {process.exitcode}")

@@ -1,0 +1,206 @@
+"""Compose training windows: one to five sounds, changed as life changes them, placed in 10 s or repeat-padded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import effects, procedural
+from training.effects import Random, Samples
+from training.paths import FRAMES, RATE_HZ
+from training.prepare import Clip, Clips
+
+EXTRA_LABELS = ("children_playing", "street_music")
+MADE_LABELS = {
+    "siren": "siren",
+    "horn": "car_horn",
+    "old_telephone": "phone_ringing",
+    "shots": "gunshot",
+    "tune": "music",
+}
+"""What made sounds may safely be called. The others are named by the teacher alone."""
+VOICES = ("speech", "shouting_screaming", "laughter", "crying_baby", "singing", "conversation_crowd")
+MUSIC = ("music", "guitar", "drums", "singing", "piano")
+TRAFFIC = ("car_engine", "truck", "motorcycle", "train", "car_horn", "footsteps")
+BACKDROPS = (
+    "speech", "music", "conversation_crowd", "rain", "wind", "car_engine", "sea_waves", "silence_room_tone",
+    "fan_air_conditioner", "white_pink_noise", "bird_chirping", "insects_crickets", "train", "stream_river",
+    "footsteps", "keyboard_typing", "airplane", "water_tap_running", "truck", "clock_ticking",
+)  # fmt: skip
+MOST_EVENTS = 6
+
+
+@dataclass(slots=True)
+class Sound:
+    """A stretch of sound and what it is (None: only the teacher knows)."""
+
+    samples: Samples
+    label: str | None
+
+
+@dataclass(slots=True)
+class Window:
+    """`excerpt` repeat-padded to 10 s is what the model hears; `events` are (label, start, end in s, level in dB)."""
+
+    excerpt: Samples
+    events: list[tuple[str, float, float, float]] = field(default_factory=list)
+
+    def padded(self) -> Samples:
+        """The excerpt as CLAP's `repeatpad` fills 10 s: whole repetitions, then silence."""
+        repeated = np.tile(self.excerpt, FRAMES // len(self.excerpt))
+        return np.pad(repeated, (0, FRAMES - len(repeated)))
+
+
+def held_out(clip: Clip) -> bool:
+    """Whether the clip's group is kept from training, for calibration: about one in sixteen."""
+    return sum(clip.group.encode()) % 16 == 3
+
+
+class Composer:
+    """Draws windows from the labelled clips and the procedural sounds."""
+
+    def __init__(self, clips: Clips, *, held_out_only: bool = False) -> None:
+        self._clips = clips
+        self._groups: dict[str, dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
+        for clip in clips.clips:
+            self._groups[clip.label][clip.group].append(clip)
+        for label, groups in list(self._groups.items()):
+            chosen = {name: group for name, group in groups.items() if held_out(group[0]) == held_out_only}
+            if chosen and (held_out_only or len(groups) >= 5):
+                self._groups[label] = chosen
+            elif held_out_only:
+                del self._groups[label]
+        self.labels = sorted(self._groups)
+        weights = np.array([len(self._groups[label]) ** 0.4 for label in self.labels])
+        self._weights = weights / weights.sum()
+
+    def _clip(self, random: Random, labels: tuple[str, ...] | None = None) -> tuple[str, Samples]:
+        """A random clip, labels balanced, groups of a label alike."""
+        known = [label for label in labels or () if label in self._groups]
+        label = known[random.integers(len(known))] if known else random.choice(self.labels, p=self._weights)
+        groups = list(self._groups[label].values())
+        group = groups[random.integers(len(groups))]
+        return str(label), self._clips.samples(group[random.integers(len(group))])
+
+    def _crowd(self, random: Random) -> Sound:
+        """Many at once: children at play, music in the street, a crowd, traffic."""
+        kind = random.choice(["children_playing", "street_music", "conversation_crowd", "traffic"])
+        choice = {"children_playing": VOICES, "conversation_crowd": ("speech", "speech", "laughter"), "traffic": TRAFFIC}
+        mixture = np.zeros(FRAMES, np.float32)
+        if kind == "street_music":
+            parts = [(self._clip(random, MUSIC)[1], 0.0)]
+            parts += [(self._clip(random, TRAFFIC + VOICES)[1], random.uniform(-25, -5)) for _ in range(3)]
+        else:
+            number = random.integers(3, 9)
+            parts = [(self._clip(random, choice[kind])[1], random.uniform(-12, 0)) for _ in range(number)]
+        for samples, level in parts:
+            if kind == "children_playing":
+                samples = effects.speed(samples, random.uniform(1.15, 1.75))
+            elif random.random() < 0.5:
+                samples = effects.speed(samples, random.uniform(0.8, 1.25))
+            place(mixture, effects.to_level(samples[:FRAMES], level - 20), random)
+        mixture = effects.colour(mixture, random, spread_db=3, room=True, narrow=random.random() < 0.3)
+        return Sound(mixture[:FRAMES], None if kind == "traffic" else str(kind))
+
+    def sound(self, random: Random, labels: tuple[str, ...] | None = None) -> Sound:
+        """A sound with its own speed, colour, room and faults."""
+        draw = random.random()
+        if labels is None and draw < 0.08:
+            return self._crowd(random)
+        if labels is None and draw < 0.30:
+            maker, samples = procedural.make(random)
+            label = MADE_LABELS.get(maker)
+        else:
+            label, samples = self._clip(random, labels)
+        if random.random() < 0.04:
+            return Sound(cross(samples, self._clip(random)[1]), None)
+        if random.random() < 0.55:
+            samples = effects.speed(samples, float(np.exp(np.clip(random.normal(0, 0.2), -0.5, 0.5))))
+        if random.random() < 0.7:
+            wild = random.random() < 0.3
+            samples = effects.colour(
+                samples, random, spread_db=6 if wild else 3, room=random.random() < 0.4, narrow=random.random() < 0.35
+            )
+        if random.random() < 0.06:
+            samples = effects.overload(samples, random)
+        return Sound(np.ascontiguousarray(samples), label)
+
+    def window(self, random: Random) -> Window:
+        """One training window."""
+        if random.random() < 0.45:
+            seconds = float(random.choice([random.uniform(0.4, 5), 4.0, 5.0, random.uniform(5, 10)]))
+            number = 1 if random.random() < 0.8 else 2
+            backdrop = 0.35
+        else:
+            seconds, number, backdrop = 10.0, int(random.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1])), 0.5
+        mixture = np.zeros(int(seconds * RATE_HZ), np.float32)
+        events = []
+        for index in range(number):
+            sound = self.sound(random)
+            level = -20.0 - (random.uniform(-3, 15) if index else 0)
+            samples = cut(sound.samples, len(mixture), random, shorten=number > 1 or random.random() < 0.3)
+            first, last = place(mixture, effects.to_level(effects.fade_ends(samples), level), random)
+            if sound.label is not None:
+                events.append((sound.label, first / RATE_HZ, last / RATE_HZ, level))
+        if random.random() < backdrop:
+            behind = self.sound(random, BACKDROPS if random.random() < 0.7 else None)
+            level = -20.0 - random.uniform(3, 30)
+            filled = np.resize(effects.fade_ends(behind.samples), len(mixture))
+            mixture += effects.to_level(filled, level)
+            if behind.label is not None:
+                events.append((behind.label, 0.0, seconds, level))
+        if random.random() < 0.85:
+            floor = effects.tilted_noise(len(mixture), random, random.uniform(-8, 1))
+            mixture += floor * np.float32(effects.decibel(-20 - random.uniform(15, 60)))
+        return Window(final_level(mixture, random), repeat_events(events, seconds))
+
+
+def repeat_events(
+    events: list[tuple[str, float, float, float]], seconds: float
+) -> list[tuple[str, float, float, float]]:
+    """Events of an excerpt of `seconds` once it is repeat-padded: short excerpts are heard from end to end."""
+    repeats = int(10 / seconds)
+    if repeats > 1:
+        events = [(label, 0.0, repeats * seconds, level) for label, _, _, level in events]
+    return sorted(events, key=lambda event: -event[3])[:MOST_EVENTS]
+
+
+def cut(samples: Samples, longest: int, random: Random, *, shorten: bool) -> Samples:
+    """A random stretch of at most `longest` frames, or shorter."""
+    if shorten:
+        longest = min(longest, int(random.uniform(0.8, 6) * RATE_HZ))
+    if len(samples) <= longest:
+        return samples
+    first = random.integers(len(samples) - longest)
+    return samples[first : first + longest]
+
+
+def place(mixture: Samples, samples: Samples, random: Random) -> tuple[int, int]:
+    """Add `samples` to `mixture` at a random offset where it fits; return its first and last frame."""
+    samples = samples[: len(mixture)]
+    first = int(random.integers(len(mixture) - len(samples) + 1))
+    mixture[first : first + len(samples)] += samples
+    return first, first + len(samples)
+
+
+def cross(carrier: Samples, shape: Samples) -> Samples:
+    """Give `carrier` the spectrum (long-term) of `shape`: a sound that nobody recorded."""
+    size = 4096
+    spectrum = np.abs(np.fft.rfft(np.resize(shape, (max(1, len(shape) // size), size)))).mean(0) + 1e-9
+    own = np.abs(np.fft.rfft(np.resize(carrier, (max(1, len(carrier) // size), size)))).mean(0) + 1e-9
+    gains = (spectrum / own).clip(0, 100)
+    whole = np.fft.rfft(carrier)
+    whole *= np.interp(np.linspace(0, 1, len(whole)), np.linspace(0, 1, len(gains)), gains)
+    return np.fft.irfft(whole, len(carrier)).astype(np.float32)
+
+
+def final_level(mixture: Samples, random: Random) -> NDArray[np.float32]:
+    """Peak between -36 and 0 dBFS; now and then overloaded."""
+    if random.random() < 0.04:
+        mixture = effects.overload(mixture, random)
+    peak = np.max(np.abs(mixture)) + 1e-9
+    target = -float(random.choice([random.uniform(0, 12), random.uniform(0, 36)]))
+    return mixture * np.float32(effects.decibel(target) / peak)

@@ -1,0 +1,72 @@
+"""Makes the recording that `clapstream demo` listens to: a minute in a quiet room, from freely licensed sounds.
+
+    python -m training.demo_recording ../shared/data/open clapstream/demo
+
+Writes `recording.ogg` (Opus) and `ATTRIBUTION.md`. Both are in the repository; run this only to change them.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE_HZ = 48_000
+SECONDS = 75
+ROOM_DB = -32.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A clip that starts at `seconds` with its peak at `peak_db` dBFS."""
+
+    seconds: float
+    file: str
+    peak_db: float
+
+
+ROOM = "silence_room_tone__doggy__1.opus"
+SCENE = (
+    Placed(3.0, "doorbell__mtsounds__1.opus", -8.0),
+    Placed(12.0, "dog_barking__mtsounds__1.opus", -6.0),
+    Placed(14.5, "dog_barking__mtsounds__1.opus", -7.0),
+    Placed(25.0, "speech__librispeech__1.opus", -8.0),
+    Placed(43.0, "door_knock__mtsounds__1.opus", -6.0),
+    Placed(51.0, "crying_baby__esc10__1-22694-A.opus", -8.0),
+    Placed(63.0, "smoke_fire_alarm__synth__2.opus", -10.0),
+)
+
+
+def main(folder: Path, target: Path) -> None:
+    """Mix the scene and write it with its attribution."""
+    tone, _ = soundfile.read(folder / ROOM, dtype="float32")
+    mix = np.resize(np.concatenate([tone, tone[::-1]]), SECONDS * RATE_HZ)  # forth and back: no seam
+    mix *= 10 ** (ROOM_DB / 20) / np.abs(mix).max()
+    for placed in SCENE:
+        samples, _ = soundfile.read(folder / placed.file, dtype="float32")
+        first = round(placed.seconds * RATE_HZ)
+        mix[first : first + len(samples)] += samples * 10 ** (placed.peak_db / 20) / np.abs(samples).max()
+    target.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(
+        target / "recording.ogg", "w", RATE_HZ, 1, format="OGG", subtype="OPUS", compression_level=0.9
+    ) as writer:
+        for first in range(0, len(mix), RATE_HZ):  # libsndfile's Opus writer wants modest blocks
+            writer.write(mix[first : first + RATE_HZ])
+    with (folder.with_suffix(".csv")).open(newline="", encoding="utf-8") as handle:
+        rows = {row["file"]: row for row in csv.DictReader(handle)}
+    lines = [f"| {rows[file]['label']} | {rows[file]['source']} | {rows[file]['licence']} |" for file in used_files()]
+    header = "# Sounds in recording.ogg\n\nMixed and level-adjusted.\n\n| sound | source | licence |\n|---|---|---|\n"
+    (target / "ATTRIBUTION.md").write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def used_files() -> list[str]:
+    """Every clip once, in order of appearance."""
+    return list(dict.fromkeys([ROOM, *(placed.file for placed in SCENE)]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
