@@ -1,0 +1,108 @@
+"""When a frame was heard. A sound card's clock drifts (50 ppm are 26 minutes a year) and wall clocks jump.
+
+Everything is in whole microseconds, so that a stream can run for years without losing precision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from clapstream.audio.block import RATE_HZ
+
+PERIOD_FRAMES = 60 * RATE_HZ
+"""The clock is corrected once a minute of sound: long enough that one block of it arrives without delay."""
+
+MAX_SLEW_PPM = 500
+"""How much faster or slower than nominal time may pass: sound cards are within 100 ppm."""
+
+STEP_MICROSECONDS = 2_000_000
+"""A lag beyond this is no drift but sound that was never delivered: the clock steps over it."""
+
+HISTORY = 64
+"""Corrections kept for questions about older frames: an hour of them."""
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """From `frame` on, time passes `slew_ppm` faster than nominal, starting at `microseconds` after the start."""
+
+    frame: int
+    microseconds: int
+    slew_ppm: int
+
+    def microseconds_at(self, frame: int) -> int:
+        """Return microseconds after the start of the stream."""
+        return self.microseconds + (frame - self.frame) * (1_000_000 + self.slew_ppm) // RATE_HZ
+
+
+class StreamClock:
+    """Maps the frames of one stream to UTC: its start plus frames / rate, kept true by when blocks arrive.
+
+    A block can only arrive late, so the least lateness of a minute tells the drift. It is worked off by letting
+    time pass slightly faster or slower. A lag of seconds (sound that never came) is stepped over at once. Sound
+    that is seconds early comes from a file read fast, or the wall clock was set back: neither is drift, so time
+    goes on as it was. Within a stream time never goes backwards: the answer for a frame up to an hour old never
+    changes, and a later frame is never earlier.
+    """
+
+    def __init__(self, started: datetime) -> None:
+        """Take when frame 0 was heard, an aware datetime."""
+        self._started = started
+        self._anchors: deque[_Anchor] = deque([_Anchor(0, 0, 0)], maxlen=HISTORY)
+        self._least_lateness: int | None = None
+        self._usual_lateness: int | None = None
+
+    def utc(self, frame: int) -> datetime:
+        """Return when a frame was heard; frames beyond the newest observed one are not final."""
+        return self._started + timedelta(microseconds=self._microseconds_at(frame))
+
+    def arrived(self, end_frame: int, now: datetime) -> None:
+        """Note that the block that ends before `end_frame` arrived at `now`."""
+        lateness = (now - self._started) // MICROSECOND - self._microseconds_at(end_frame)
+        if self._least_lateness is None or lateness < self._least_lateness:
+            self._least_lateness = lateness
+        if end_frame - self._anchors[-1].frame >= PERIOD_FRAMES:
+            self._correct(end_frame, self._least_lateness)
+            self._least_lateness = None
+
+    def _microseconds_at(self, frame: int) -> int:
+        for anchor in reversed(self._anchors):
+            if anchor.frame <= frame:
+                return anchor.microseconds_at(frame)
+        return self._anchors[0].microseconds_at(frame)
+
+    def _correct(self, frame: int, lateness: int) -> None:
+        """Start a new stretch at `frame` that works off the lateness beyond the usual one within a period."""
+        if self._usual_lateness is None:  # the constant delay between hearing and delivery
+            self._usual_lateness = lateness
+        error = lateness - self._usual_lateness
+        microseconds = self._microseconds_at(frame)
+        if abs(error) > STEP_MICROSECONDS:
+            microseconds, error = microseconds + max(0, error), 0
+        slew_ppm = error * RATE_HZ // PERIOD_FRAMES
+        slew_ppm = max(-MAX_SLEW_PPM, min(MAX_SLEW_PPM, slew_ppm))
+        self._anchors.append(_Anchor(frame, microseconds, slew_ppm))
+
+
+class WallClockWatch:
+    """Notices that the wall clock jumped: it was set, or the machine slept (monotonic time stands still then)."""
+
+    def __init__(
+        self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take both clocks, in seconds."""
+        self._wall = wall
+        self._monotonic = monotonic
+        self._offset = wall() - monotonic()
+
+    def jump_seconds(self) -> float:
+        """Return how far the wall clock jumped since the last call (negative: set back), 0.0 if not."""
+        offset = self._wall() - self._monotonic()
+        jump, self._offset = offset - self._offset, offset
+        return jump if abs(jump) * 1_000_000 > STEP_MICROSECONDS else 0.0

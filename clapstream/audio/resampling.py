@@ -1,0 +1,64 @@
+"""Turns the sound of a device or file into blocks at 48 kHz, as a stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from clapstream.audio.block import RATE_HZ, Block
+
+MIN_RATE_HZ = 1_000
+MAX_RATE_HZ = 768_000
+
+
+class StreamResampler:
+    """Resamples mono sound from `rate_hz` to `RATE_HZ`, each block stamped with its exact place.
+
+    Output frame k is input time k / `RATE_HZ`: soxr compensates for its own delay, so the first blocks come out
+    shorter and `finish()` hands over what is still inside. A jump of `first_frame` in the input is a hole; the
+    filter starts anew behind it, and the output jumps too.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        """Take the rate of the input; ValueError if it is absurd."""
+        if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+            raise ValueError(f"a rate of {rate_hz} Hz is not between {MIN_RATE_HZ} and {MAX_RATE_HZ}")
+        self._rate_hz = rate_hz
+        self._input_end = 0
+        self._output_end = 0
+        self._filter = self._new_filter()
+
+    def push(self, first_frame: int, samples: NDArray[np.float32]) -> list[Block]:
+        """Take samples `(frames,)` whose first has index `first_frame` at the input rate; return what is ready."""
+        blocks = []
+        if first_frame != self._input_end:
+            blocks = self.finish()
+            self._output_end = max(self._output_end, -(-first_frame * RATE_HZ // self._rate_hz))
+        self._input_end = first_frame + len(samples)
+        return blocks + self._emit(self._resample(samples, last=False))
+
+    def finish(self) -> list[Block]:
+        """Return what is still inside the filter; a later `push` starts anew."""
+        tail = self._emit(self._resample(np.zeros(0, dtype=np.float32), last=True))
+        self._filter = self._new_filter()
+        return tail
+
+    def _new_filter(self) -> soxr.ResampleStream | None:
+        if self._rate_hz == RATE_HZ:
+            return None
+        return soxr.ResampleStream(self._rate_hz, RATE_HZ, 1, dtype="float32", quality="HQ")
+
+    def _resample(self, samples: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+        if self._filter is None:
+            return samples
+        resampled: NDArray[np.float32] = self._filter.resample_chunk(np.ascontiguousarray(samples), last)
+        return resampled
+
+    def _emit(self, samples: NDArray[np.float32]) -> list[Block]:
+        """Stamp samples `(frames,)` at `RATE_HZ` with their place; nothing if there are none."""
+        if not len(samples):
+            return []
+        block = Block(self._output_end, samples)
+        self._output_end = block.end_frame
+        return [block]
