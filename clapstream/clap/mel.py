@@ -1,0 +1,90 @@
+"""Log-mel spectrograms as CLAP was trained on them: a plain function of the waveform, on the CPU or the GPU.
+
+The Fourier transform runs in double precision. In single precision the rounding noise of a loud bin covers quiet
+ones, which decibels then show: up to 0.1 dB beside a pure tone.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+MelScale = Literal["htk", "slaney"]
+
+POWER_FLOOR = 1e-10
+"""The least mel power; `10 log10` of it, -100 dB, is digital silence."""
+
+SLANEY_LINEAR_HZ = 200.0 / 3
+SLANEY_BREAK_HZ = 1000.0
+SLANEY_LOG_STEP = np.log(6.4) / 27.0
+
+
+def hertz_to_mel(hertz: float, scale: MelScale) -> float:
+    """A frequency on the HTK scale (O'Shaughnessy 1987) or on that of Slaney's Auditory Toolbox (1998)."""
+    if scale == "htk":
+        return float(2595.0 * np.log10(1.0 + hertz / 700.0))
+    if hertz < SLANEY_BREAK_HZ:
+        return hertz / SLANEY_LINEAR_HZ
+    return float(SLANEY_BREAK_HZ / SLANEY_LINEAR_HZ + np.log(hertz / SLANEY_BREAK_HZ) / SLANEY_LOG_STEP)
+
+
+def mel_to_hertz(mels: NDArray[np.float64], scale: MelScale) -> NDArray[np.float64]:
+    """The inverse of `hertz_to_mel`."""
+    if scale == "htk":
+        return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    break_mel = SLANEY_BREAK_HZ / SLANEY_LINEAR_HZ
+    return np.where(
+        mels < break_mel, mels * SLANEY_LINEAR_HZ, SLANEY_BREAK_HZ * np.exp(SLANEY_LOG_STEP * (mels - break_mel))
+    )
+
+
+def mel_filters(
+    scale: MelScale, mel_bins: int, fft_size: int, rate_hz: int, minimum_hz: float, maximum_hz: float
+) -> NDArray[np.float64]:
+    """Triangular filters `(fft_size // 2 + 1, mel_bins)`: peak 1 on the HTK scale, equal area on Slaney's."""
+    edges_mel = np.linspace(hertz_to_mel(minimum_hz, scale), hertz_to_mel(maximum_hz, scale), mel_bins + 2)
+    edges_hz = mel_to_hertz(edges_mel, scale)
+    bins_hz = np.linspace(0, rate_hz // 2, fft_size // 2 + 1)
+    distance = edges_hz[None, :] - bins_hz[:, None]
+    width = np.diff(edges_hz)
+    rising = -distance[:, :-2] / width[:-1]
+    falling = distance[:, 2:] / width[1:]
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if scale == "slaney":
+        filters *= 2.0 / (edges_hz[2:] - edges_hz[:-2])
+    return filters
+
+
+@functools.lru_cache(maxsize=8)
+def hann_window(size: int, device: torch.device) -> Tensor:
+    """The periodic Hann window `(size,)` in double precision."""
+    return torch.hann_window(size, periodic=True, dtype=torch.float64, device=device)
+
+
+def log_mel(waveform: Tensor, filters: Tensor, fft_size: int, hop: int, *, centered: bool = True) -> Tensor:
+    """Log-mel spectrogram in dB (full scale 1.0): `(batch, samples)` -> float32 `(batch, frames, mel_bins)`.
+
+    `filters` is `(fft_size // 2 + 1, mel_bins)`. Centered, frame i is centered on sample i * hop and the edges are
+    mirrored, which makes samples // hop + 1 frames; otherwise frame i begins at sample i * hop, and the caller who
+    keeps fft_size // 2 samples on both sides gets exactly the frames of the longer, centered sound.
+
+    Raises:
+        ValueError: the sound is too short to mirror (centered) or to fill one frame.
+    """
+    shortest = fft_size // 2 + 1 if centered else fft_size
+    if waveform.shape[-1] < shortest:
+        raise ValueError(f"a sound of {waveform.shape[-1]} samples is too short, at least {shortest} are needed")
+    with torch.autocast(waveform.device.type, enabled=False):
+        samples = waveform.double()
+        if centered:
+            samples = torch.nn.functional.pad(samples, (fft_size // 2, fft_size // 2), mode="reflect")
+        frames = samples.unfold(-1, fft_size, hop) * hann_window(fft_size, waveform.device)
+        spectrum = torch.fft.rfft(frames)
+        # Powers do not cancel each other out when they are summed, so single precision is enough from here.
+        power = (spectrum.real.square() + spectrum.imag.square()).float()
+        return (power @ filters.float()).clamp_(min=POWER_FLOOR).log10_().mul_(10.0)

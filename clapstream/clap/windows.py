@@ -1,0 +1,115 @@
+"""How a grid of tokens is cut into attention windows: plain functions of its size.
+
+After Liu et al. 2021, "Swin Transformer". A grid is `(height, width)`, row by row; windows too lie row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+OUTSIDE = -100.0
+"""What is added to the attention between tokens that only the cyclic shift made neighbours, as in Swin."""
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """One layer's windows: their side and cyclic shift, on a grid of `height` x `width` tokens."""
+
+    height: int
+    width: int
+    side: int
+    shift: int
+
+    @classmethod
+    def of(cls, height: int, width: int, side: int, shift: int, *, shrink: bool = True) -> WindowPlan:
+        """Swin's rule: a grid that is no larger than a window is one window, without a shift."""
+        if shrink and min(height, width) <= side:
+            return cls(height, width, min(height, width), 0)
+        return cls(height, width, side, shift)
+
+    @property
+    def padded_height(self) -> int:
+        """Height after filling up the last row of windows."""
+        return -(-self.height // self.side) * self.side
+
+    @property
+    def padded_width(self) -> int:
+        """Width after filling up the last column of windows."""
+        return -(-self.width // self.side) * self.side
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the windows do not divide the grid."""
+        return (self.padded_height, self.padded_width) != (self.height, self.width)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether window order is the grid's own order."""
+        return self.shift == 0 and not self.is_padded and self.width == self.side
+
+    def partition(self, grid: Tensor) -> Tensor:
+        """Fill up, shift and cut: `(batch, height * width, channels)` -> `(batch, windows * side * side, channels)`."""
+        batch, _, channels = grid.shape
+        grid = grid.view(batch, self.height, self.width, channels)
+        fill = (0, 0, 0, self.padded_width - self.width, 0, self.padded_height - self.height)
+        grid = torch.nn.functional.pad(grid, fill) if self.is_padded else grid
+        grid = grid.roll((-self.shift, -self.shift), (1, 2)) if self.shift else grid
+        rows, columns = self.padded_height // self.side, self.padded_width // self.side
+        windows = grid.view(batch, rows, self.side, columns, self.side, channels).transpose(2, 3)
+        return windows.reshape(batch, -1, channels)
+
+    def merge(self, windows: Tensor) -> Tensor:
+        """Undo `partition`."""
+        batch, _, channels = windows.shape
+        rows, columns = self.padded_height // self.side, self.padded_width // self.side
+        grid = windows.view(batch, rows, columns, self.side, self.side, channels).transpose(2, 3)
+        grid = grid.reshape(batch, self.padded_height, self.padded_width, channels)
+        grid = grid.roll((self.shift, self.shift), (1, 2)) if self.shift else grid
+        return grid[:, : self.height, : self.width].reshape(batch, -1, channels)
+
+    def order(self) -> Tensor:
+        """Index `(height * width,)` of the token at each place in window order.
+
+        Raises:
+            ValueError: the windows do not divide the grid.
+        """
+        if self.is_padded:
+            raise ValueError(f"windows of {self.side} do not divide a grid of {self.height} x {self.width}")
+        tokens = torch.arange(self.height * self.width)
+        return self.partition(tokens.view(1, -1, 1)).flatten()
+
+    def shift_mask(self) -> Tensor | None:
+        """What to add to attention scores `(windows, side * side, side * side)`: 0 or `OUTSIDE`; None unshifted."""
+        if self.shift == 0:
+            return None
+        rows = shift_regions(self.padded_height, self.side, self.shift)
+        columns = shift_regions(self.padded_width, self.side, self.shift)
+        regions = (rows[:, None] * 3 + columns[None, :]).view(1, -1, 1)
+        # The regions are those of the shifted grid already.
+        whole = WindowPlan(self.padded_height, self.padded_width, self.side, 0)
+        windows = whole.partition(regions).view(-1, self.side * self.side)
+        apart = windows[:, :, None] != windows[:, None, :]
+        return torch.zeros(apart.shape).masked_fill_(apart, OUTSIDE)
+
+
+def shift_regions(length: int, side: int, shift: int) -> Tensor:
+    """Along one axis of a shifted grid: 0 for whole windows, 1 and 2 for the parts of the one that wraps around."""
+    places = torch.arange(length)
+    return (places >= length - side).long() + (places >= length - shift).long()
+
+
+def relative_position_index(side: int) -> Tensor:
+    """Row of the bias table for each pair of tokens in a window: `(side * side, side * side)`."""
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    down = rows.flatten()[:, None] - rows.flatten()[None, :] + side - 1
+    right = columns.flatten()[:, None] - columns.flatten()[None, :] + side - 1
+    return down * (2 * side - 1) + right
+
+
+def top_left(side: int, shrunk: int) -> Tensor:
+    """Places in a window of `side` that a window of side `shrunk` occupies: `(shrunk * shrunk,)`."""
+    places = torch.arange(side * side).view(side, side)
+    return places[:shrunk, :shrunk].flatten()
