@@ -104,9 +104,11 @@ class _File:
         self.problems: list[Problem] = []
         self._overridden: dict[Location, str] = {}
         self._document = Document({})
+        self.readable = True
         try:
             self._document = read_yaml(path)
         except UnreadableError as error:
+            self.readable = False
             self.report((), str(error))
         self.value = self._mapping()
 
@@ -254,6 +256,8 @@ def _window(main: _File) -> WindowSettings | None:
 
 def _read_labels(file: _File, window: WindowSettings | None) -> LabelSet | None:
     """The label set, defaults merged, or None after everything that is wrong with it was reported."""
+    if not file.readable:
+        return None
     keys = file.validate(LabelsFile, file.value)
     defaults = _usable_defaults(file)
     _check_confirmation(file, ("defaults", "confirm_windows"), defaults.get("confirm_windows"), window)

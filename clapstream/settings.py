@@ -245,11 +245,14 @@ class LabelSettings(LabelDefaults):
         return slugify(self.name)
 
 
+BackgroundPrompts = Annotated[tuple[Text, ...], BeforeValidator(_tuple_from_list), Field(min_length=1)]
+
+
 class LabelSet(Section):
     """The labels, and the prompts for everything that is not a label."""
 
     labels: Annotated[tuple[LabelSettings, ...], Field(min_length=1)]
-    background: Annotated[tuple[Text, ...], BeforeValidator(_tuple_from_list), Field(min_length=1)]
+    background: BackgroundPrompts
 
 
 class TlsSettings(Section):
@@ -393,4 +396,4 @@ class LabelsFile(Section):
 
     defaults: Annotated[LabelDefaults, BeforeValidator(_defaults_when_empty)] = LabelDefaults()
     labels: Annotated[tuple[Any, ...], BeforeValidator(_tuple_from_list), Field(min_length=1)]
-    background: Annotated[tuple[Text, ...] | None, BeforeValidator(_tuple_from_list), Field(min_length=1)] = None
+    background: BackgroundPrompts | None = None

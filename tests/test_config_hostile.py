@@ -1,0 +1,97 @@
+"""Whatever stands in the two files: settings or `ConfigError` with printable lines, never anything else."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clapstream.config import ConfigError, Settings, load_settings
+from clapstream.settings import LabelSettings, LabelsFile, MainFile, MqttSettings, RecordingSettings, WindowSettings
+
+KEYS = sorted(
+    {"type", "url", "rate_hz", "channels", "device", "channel", "checkpoint", "precision", "<<"}
+    | {
+        key
+        for section in (MainFile, LabelsFile, LabelSettings, MqttSettings, RecordingSettings, WindowSettings)
+        for key in section.model_fields
+    }
+)
+WORDS = [
+    "microphone",
+    "recording",
+    "pcm",
+    "stream",
+    "bundled",
+    ".",
+    "/",
+    "~",
+    "a#",
+    "é",
+    "🔔",
+    "a\0b",
+    "\x1b[2J",
+    "",
+]
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=-1, max_value=50)
+    | st.floats()
+    | st.sampled_from(WORDS)
+    | st.text(max_size=20)
+)
+structures = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), inner, max_size=5)
+    ),
+    max_leaves=30,
+)
+files = st.dictionaries(st.sampled_from(KEYS), structures, max_size=6)
+
+
+def load(main: bytes, labels: bytes) -> Settings | ConfigError:
+    """Load from two files of these bytes, in a folder of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "labels.yaml").write_bytes(labels)
+        path = Path(folder, "clapstream.yaml")
+        path.write_bytes(main)
+        try:
+            return load_settings(path, {})
+        except ConfigError as error:
+            assert error.problems
+            assert all(line.isprintable() for line in str(error).split("\n"))
+            assert len(str(error).split("\n")) == len(error.problems)
+            return error
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_any_bytes(main: bytes, labels: bytes) -> None:
+    load(b"labels: labels.yaml\n" + main, labels)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="{}[]:,-&*!|>'\"%@`#?ab \n\t0.\\uxU<=~", max_size=60))
+def test_any_punctuation(text: str) -> None:
+    load(b"labels: labels.yaml", text.encode())
+
+
+@settings(max_examples=400, deadline=None)
+@given(files, files | structures)
+def test_any_structure(main: dict[str, Any], labels: Any) -> None:
+    load(json.dumps({**main, "labels": "labels.yaml"}).encode(), json.dumps(labels).encode())
+
+
+@settings(max_examples=50, deadline=None)
+@given(files)
+def test_any_labels_path(main: dict[str, Any]) -> None:
+    load(json.dumps(main).encode(), b"labels: [a]\nbackground: [b]")
