@@ -34,7 +34,7 @@ SCENE = (
     Placed(3.0, "doorbell__mtsounds__1.opus", -8.0),
     Placed(12.0, "dog_barking__mtsounds__1.opus", -6.0),
     Placed(14.5, "dog_barking__mtsounds__1.opus", -7.0),
-    Placed(25.0, "speech__librispeech__1.opus", -8.0),
+    Placed(25.0, "speech__libri__1.opus", -8.0),
     Placed(43.0, "door_knock__mtsounds__1.opus", -6.0),
     Placed(51.0, "crying_baby__esc10__1-22694-A.opus", -8.0),
     Placed(63.0, "smoke_fire_alarm__synth__2.opus", -10.0),
@@ -58,8 +58,12 @@ def main(folder: Path, target: Path) -> None:
             writer.write(mix[first : first + RATE_HZ])
     with (folder.with_suffix(".csv")).open(newline="", encoding="utf-8") as handle:
         rows = {row["file"]: row for row in csv.DictReader(handle)}
-    lines = [f"| {rows[file]['label']} | {rows[file]['source']} | {rows[file]['licence']} |" for file in used_files()]
-    header = "# Sounds in recording.ogg\n\nMixed and level-adjusted.\n\n| sound | source | licence |\n|---|---|---|\n"
+    lines = [
+        f"| {rows[file]['label']} | {rows[file]['source']} | {rows[file]['licence']} |" for file in used_files()
+    ]
+    header = (
+        "# Sounds in recording.ogg\n\nMixed and level-adjusted.\n\n| sound | source | licence |\n|---|---|---|\n"
+    )
     (target / "ATTRIBUTION.md").write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,317 @@
+"""One source from sound to updates: blocks -> windows -> scores -> events.
+
+The source's stream may break and come back, the worker may skip windows, the user may switch listening off: each
+time the events that were going on end, and the counters tell what was given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
+from clapstream.audio.clock import StreamClock
+from clapstream.audio.level import level_dbfs
+from clapstream.audio.windower import Window, Windower
+from clapstream.detection.events import EventRule, EventTracker, Transition
+from clapstream.updates import (
+    Event,
+    EventEnded,
+    EventStarted,
+    LabelScore,
+    SourceAvailability,
+    SourceDiagnostics,
+    SourceListening,
+    Update,
+    WindowHeard,
+)
+from clapstream.worker import Deliver, ScoredWindow
+
+_logger = logging.getLogger(__name__)
+
+Publish = Callable[[Update], None]
+
+_KEPT_UP_WINDOWS = 4
+"""An episode of falling behind is over after this many windows in a row that were not skipped."""
+
+
+class Source(Protocol):
+    """Where sound comes from; the counters run since the daemon started."""
+
+    @property
+    def name(self) -> str:
+        """The user's name for it."""
+
+    @property
+    def live(self) -> bool:
+        """Whether sound comes as it happens: it cannot be slowed, and its arrival tells the time."""
+
+    @property
+    def dropped_blocks(self) -> int:
+        """Blocks lost because nobody took them in time; each loss is a jump of `first_frame`."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often the stream opened again after it was lost."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether there was nothing but digital silence for a minute: muted, in all likelihood."""
+
+    def items(self) -> AsyncGenerator[SourceItem, None]:
+        """Blocks, and the news that the stream opened or was lost; ends only for finite sources.
+
+        Raises SourceError for what no waiting can mend. `aclose` lets go of the device, file or connection.
+        """
+
+
+class WindowWorker(Protocol):
+    """The part of the model worker that a pipeline uses."""
+
+    def offer(self, source: str, samples: NDArray[np.float32], deliver: Deliver) -> bool:
+        """Hand over the newest window; True if it replaced an unread one."""
+
+    def withdraw(self, source: str) -> None:
+        """Forget the unread window."""
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """What belongs to one unbroken stream; results that come in for an earlier one are told by it and ignored."""
+
+    windower: Windower
+    clock: StreamClock
+    events: dict[str, Event] = field(default_factory=dict)
+    unscored: int = 0
+
+
+class SourcePipeline:
+    """Runs one source and publishes what it hears.
+
+    Live sound cannot wait: windows that the model has no time for are skipped and counted. A source that is not
+    live waits for the model instead.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        rules: Sequence[EventRule],
+        window_frames: int,
+        hop_frames: int,
+        worker: WindowWorker,
+        publish: Publish,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._source = source
+        self._rules = tuple(rules)
+        self._tracker = EventTracker(rules)
+        self._window_frames = window_frames
+        self._hop_frames = hop_frames
+        self._worker = worker
+        self._publish = publish
+        self._now = now
+        self._stream: _Stream | None = None
+        self._listening = True
+        self._switched = asyncio.Event()
+        self._consumer: asyncio.Task[None] | None = None
+        self._progress = asyncio.Event()
+        self._windows = 0
+        self._skipped_windows = 0
+        self._kept_up = _KEPT_UP_WINDOWS
+        self._inference_ms = 0.0
+
+    async def run(self) -> None:
+        """Listen until cancelled or until a finite source has ended; whatever is going on then ends too."""
+        self._publish(SourceListening(self._source.name, self._listening))
+        while True:
+            await self._switched_on()
+            self._consumer = asyncio.create_task(self._consume(), name=f"source {self._source.name}")
+            try:
+                await self._consumer
+            except asyncio.CancelledError:
+                current = asyncio.current_task()
+                if self._listening or (current is not None and current.cancelling()):
+                    raise
+            else:
+                return
+            finally:
+                self._consumer = None
+
+    def set_listening(self, listening: bool) -> None:
+        """The user's switch: off closes the source, on opens it again."""
+        if listening == self._listening:
+            return
+        self._listening = listening
+        self._publish(SourceListening(self._source.name, listening))
+        if listening:
+            self._switched.set()
+        elif self._consumer is not None:
+            self._consumer.cancel()
+
+    def replace_rules(self, rules: Sequence[EventRule]) -> None:
+        """Use another label set from the next result on; events of labels that left end now."""
+        self._rules = tuple(rules)
+        self._publish_transitions(self._tracker.replace_rules(rules))
+
+    async def _switched_on(self) -> None:
+        while not self._listening:
+            self._switched.clear()
+            await self._switched.wait()
+
+    async def _consume(self) -> None:
+        reason = "stopped"
+        try:
+            async with contextlib.aclosing(self._source.items()) as items:
+                async for item in items:
+                    await self._take(item)
+            await self._finish_stream()
+            reason = "ended"
+        finally:
+            self._close_stream()
+            if self._listening:
+                self._publish(SourceAvailability(self._source.name, online=False, reason=reason))
+
+    async def _take(self, item: SourceItem) -> None:
+        match item:
+            case StreamOpened(started):
+                self._close_stream()
+                self._stream = _Stream(Windower(self._window_frames, self._hop_frames), StreamClock(started))
+                self._publish(SourceAvailability(self._source.name, online=True))
+            case StreamLost(reason):
+                self._close_stream()
+                self._publish(SourceAvailability(self._source.name, online=False, reason=reason))
+                self._publish_diagnostics()
+            case Block():
+                await self._take_block(item)
+
+    async def _take_block(self, block: Block) -> None:
+        if self._stream is None:
+            raise RuntimeError(f"source {self._source.name} delivered a block before its stream opened")
+        if self._source.live:
+            self._stream.clock.arrived(block.end_frame, self._now())
+        for window in self._stream.windower.push(block):
+            if not self._source.live:
+                await self._until_scored()
+            self._offer(self._stream, window)
+
+    async def _finish_stream(self) -> None:
+        """Hear the last sound of a finite source and wait for its scores."""
+        if self._stream is None:
+            return
+        await self._until_scored()
+        last = self._stream.windower.flush()
+        if last is not None:
+            self._offer(self._stream, last)
+            await self._until_scored()
+
+    def _offer(self, stream: _Stream, window: Window) -> None:
+        deliver = functools.partial(self._deliver, stream, window)
+        if not self._worker.offer(self._source.name, window.samples, deliver):
+            stream.unscored += 1
+            self._kept_up += 1
+            if self._kept_up == _KEPT_UP_WINDOWS:
+                _logger.info("source %s: the model keeps up again", self._source.name)
+            return
+        self._skipped_windows += 1
+        if self._kept_up >= _KEPT_UP_WINDOWS:
+            _logger.warning("source %s: the model cannot keep up; windows are skipped", self._source.name)
+        self._kept_up = 0
+
+    async def _until_scored(self) -> None:
+        while self._stream is not None and self._stream.unscored:
+            self._progress.clear()
+            await self._progress.wait()
+
+    def _deliver(self, stream: _Stream, window: Window, scored: ScoredWindow) -> None:
+        self._windows += 1
+        self._inference_ms = scored.inference_ms
+        if stream is not self._stream:
+            return
+        stream.unscored -= 1
+        self._progress.set()
+        self._publish_transitions(
+            self._tracker.update(window.first_frame, window.end_frame, scored.scores.tolist())
+        )
+        self._publish(
+            WindowHeard(
+                source=self._source.name,
+                started=stream.clock.utc(window.first_frame),
+                ended=stream.clock.utc(window.end_frame),
+                partial=window.partial,
+                level_dbfs=level_dbfs(window.samples),
+                inference_ms=scored.inference_ms,
+                scores=self._label_scores(scored.scores),
+            )
+        )
+        self._publish_diagnostics()
+
+    def _label_scores(self, scores: NDArray[np.float32]) -> tuple[LabelScore, ...]:
+        active = self._tracker.active
+        rows = [
+            LabelScore(rule.label, float(score), rule.label.slug in active)
+            for rule, score in zip(self._rules, scores, strict=True)
+        ]
+        return tuple(sorted(rows, key=lambda row: -row.score))
+
+    def _publish_transitions(self, transitions: Sequence[Transition]) -> None:
+        for transition in transitions:
+            stream = self._stream
+            assert stream is not None, "events only change while a stream is open"
+            if transition.phase == "start":
+                event = Event(
+                    id=uuid.uuid4().hex,
+                    source=self._source.name,
+                    label=transition.label,
+                    score=transition.score,
+                    peak_score=transition.peak_score,
+                    started=stream.clock.utc(transition.start_frame),
+                )
+                stream.events[transition.label.slug] = event
+                self._publish(EventStarted(event))
+            else:
+                event = stream.events.pop(transition.label.slug)
+                self._publish(EventEnded(_ended(event, transition)))
+
+    def _publish_diagnostics(self) -> None:
+        self._publish(
+            SourceDiagnostics(
+                source=self._source.name,
+                inference_ms=self._inference_ms,
+                windows=self._windows,
+                dropped_blocks=self._source.dropped_blocks,
+                skipped_windows=self._skipped_windows,
+                reconnects=self._source.reconnects,
+                silent=self._source.silent,
+            )
+        )
+
+    def _close_stream(self) -> None:
+        if self._stream is None:
+            return
+        self._worker.withdraw(self._source.name)
+        self._publish_transitions(self._tracker.finish())
+        self._stream = None
+        self._progress.set()
+
+
+def _ended(event: Event, transition: Transition) -> Event:
+    """The event with its end; the duration is counted in frames, so no clock can make it negative."""
+    assert transition.end_frame is not None
+    duration_seconds = (transition.end_frame - transition.start_frame) / RATE_HZ
+    return replace(
+        event,
+        peak_score=transition.peak_score,
+        ended=event.started + timedelta(seconds=duration_seconds),
+        duration_seconds=duration_seconds,
+    )
