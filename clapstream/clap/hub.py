@@ -22,6 +22,10 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be found, read or loaded; the message names the file and the key at fault."""
 
 
+class HubUnreachableError(CheckpointError):
+    """A file that is not in the cache while the hub is offline or cannot be reached."""
+
+
 class SourceOptions(TypedDict, total=False):
     """Where and how to look for a hub id; without meaning for a directory. Names as in transformers."""
 
@@ -60,10 +64,10 @@ class CheckpointSource:
             CheckpointError: there is no such directory or hub id, or the hub cannot be reached.
         """
         directory = self.directory
-        if directory is not None:
-            path = directory / filename
-            return path if path.is_file() else None
-        return self._download(filename)
+        if directory is None:
+            return self._download(filename)
+        path = directory / filename
+        return path if path.is_file() else None
 
     def require(self, *filenames: str) -> Path:
         """The first of the named files that the checkpoint has.
@@ -71,23 +75,31 @@ class CheckpointSource:
         Raises:
             CheckpointError: it has none of them, or cannot be found or reached.
         """
+        unreachable = None
         for filename in filenames:
-            path = self.find(filename)
+            try:
+                path = self.find(filename)
+            except HubUnreachableError as error:  # without a network, another of the files may be in the cache
+                unreachable = unreachable or error
+                continue
             if path is not None:
                 return path
+        if unreachable is not None:
+            raise unreachable
         raise CheckpointError(f"{self.directory or self.name}: has no {' or '.join(filenames)}")
 
     def _download(self, filename: str) -> Path | None:
         name = os.fspath(self.name)
+        if isinstance(self.name, PathLike) or name.startswith((".", "/", "~")):
+            raise CheckpointError(f"{name}: there is no such directory")
         try:
-            import huggingface_hub
-            from huggingface_hub import errors
+            from huggingface_hub import errors, hf_hub_download
         except ImportError as error:
             raise CheckpointError(
                 f"{name}: is no directory; as a hub id it needs huggingface_hub (pip install clapstream[hub])"
             ) from error
         try:
-            path = huggingface_hub.hf_hub_download(
+            path = hf_hub_download(
                 name,
                 filename,
                 subfolder=self.subfolder or None,
@@ -96,16 +108,48 @@ class CheckpointSource:
                 force_download=self.force_download,
                 local_files_only=self.local_files_only,
                 token=self.token,
+                library_name="clapstream",
             )
-        except errors.HFValidationError as error:
-            raise CheckpointError(f"{name}: is neither a directory nor a hub id (owner/name)") from error
         except errors.LocalEntryNotFoundError as error:
-            raise CheckpointError(
-                f"{name}: {filename} is not in the cache and the hub cannot be reached"
+            if self._known_to_be_absent(filename):
+                return None
+            raise HubUnreachableError(
+                f"{name}: {filename} is not in the cache, and the hub is offline or cannot be reached: "
+                f"{error.__cause__ or error}"
             ) from error
         except errors.EntryNotFoundError:
             return None
+        except (errors.HFValidationError, errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
+            raise CheckpointError(f"{name}: {self._explain(error, filename)}") from error
         return Path(path)
+
+    def _explain(self, error: Exception, filename: str) -> str:
+        """Why a download failed, in words that say what to do."""
+        from huggingface_hub import errors
+
+        match error:
+            case errors.HFValidationError():
+                return "is neither a directory nor a hub id (owner/name)"
+            case errors.GatedRepoError():
+                return "its owner must grant access first; then give a token"
+            case errors.RepositoryNotFoundError():
+                return "is no directory, and the hub has none of that name, or a private one"
+            case errors.RevisionNotFoundError():
+                return f"has no revision {self.revision!r}"
+            case _:
+                return f"{filename} could not be downloaded: {error}"
+
+    def _known_to_be_absent(self, filename: str) -> bool:
+        """Whether the cache remembers that the hub has no such file."""
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+        found = try_to_load_from_cache(
+            os.fspath(self.name),
+            f"{self.subfolder}/{filename}" if self.subfolder else filename,
+            cache_dir=None if self.cache_dir is None else Path(self.cache_dir),
+            revision=self.revision,
+        )
+        return found is _CACHED_NO_EXIST
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,205 @@
+"""Reads and writes state dicts: safetensors and PyTorch's pickles, in one file or in shards.
+
+A tensor is read when it is asked for, so that a tower can be loaded without the other one's memory.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, write_whole
+
+SAFETENSORS_NAME = "model.safetensors"
+PICKLE_NAME = "pytorch_model.bin"
+WEIGHTS_NAMES = (SAFETENSORS_NAME, f"{SAFETENSORS_NAME}.index.json", PICKLE_NAME, f"{PICKLE_NAME}.index.json")
+"""Where weights are looked for; the first that exists is taken."""
+
+OLD_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+"""How files of torch.save before PyTorch 1.6 begin; newer ones are zip archives."""
+
+
+class Weights(Protocol):
+    """Tensors by key, in one file or several; `location` is the file or the index of several."""
+
+    location: Path
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Every key with its tensor's shape."""
+
+    def path(self, key: str) -> Path:
+        """The file that holds a key, for messages."""
+
+    def read(self, key: str) -> Tensor:
+        """One tensor, on the CPU."""
+
+
+class SafetensorsFile:
+    """A safetensors file, mapped into memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.location = path
+        self._file = open_safetensors(path)
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            key: tuple(self._file.get_slice(key).get_shape())
+            for key in self._file.keys()  # noqa: SIM118  # not iterable itself
+        }
+
+    def path(self, key: str) -> Path:
+        """The file itself."""
+        return self.location
+
+    def read(self, key: str) -> Tensor:
+        """One tensor, backed by the mapped file."""
+        tensor: Tensor = self._file.get_tensor(key)
+        return tensor
+
+
+class PickleFile:
+    """A state dict written by `torch.save`; only tensors are unpickled, never code."""
+
+    def __init__(self, path: Path) -> None:
+        self.location = path
+        self._tensors = read_pickle(path)
+        for key, value in self._tensors.items():
+            if not isinstance(value, Tensor):
+                raise CheckpointError(f"{path}: {key} is no tensor but {type(value).__name__}")
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            key: tuple(value.shape) for key, value in self._tensors.items()
+        }
+
+    def path(self, key: str) -> Path:
+        """The file itself."""
+        return self.location
+
+    def read(self, key: str) -> Tensor:
+        """One tensor, backed by the mapped file where the format allows it."""
+        tensor: Tensor = self._tensors[key]
+        return tensor
+
+
+class Shards:
+    """Several files and the index that says which key is where."""
+
+    def __init__(self, source: CheckpointSource, index: Path) -> None:
+        self.location = index
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise CheckpointError(f"{index}: has no weight_map")
+        files = {name: self._open(source, index, name) for name in sorted(set(map(str, weight_map.values())))}
+        self._files = {key: files[str(name)] for key, name in weight_map.items()}
+        for key, file in self._files.items():
+            if key not in file.shapes:
+                raise CheckpointError(f"{file.path(key)}: has no {key}, which {index.name} says is there")
+        self.shapes: Mapping[str, tuple[int, ...]] = {key: file.shapes[key] for key, file in self._files.items()}
+
+    @staticmethod
+    def _open(source: CheckpointSource, index: Path, name: str) -> Weights:
+        if Path(name).name != name:
+            raise CheckpointError(f"{index}: {name!r} is no file name")
+        path = source.find(name)
+        if path is None:
+            raise CheckpointError(f"{index}: {name}, which it names, is missing")
+        return open_file(path)
+
+    def path(self, key: str) -> Path:
+        """The shard that holds a key."""
+        return self._files[key].path(key)
+
+    def read(self, key: str) -> Tensor:
+        """One tensor from its shard."""
+        return self._files[key].read(key)
+
+
+def open_weights(source: CheckpointSource) -> Weights:
+    """The weights of a checkpoint, in whichever of the known forms it has them.
+
+    Raises:
+        CheckpointError: there are none, or a file is damaged or something else altogether.
+    """
+    path = source.require(*WEIGHTS_NAMES)
+    return Shards(source, path) if path.suffix == ".json" else open_file(path)
+
+
+def open_file(path: Path) -> Weights:
+    """One file of weights; refuses web pages and pointer files, which failed downloads leave behind."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if not start:
+        raise CheckpointError(f"{path}: is empty")
+    if start.startswith((b"<", b"<!")):
+        raise CheckpointError(f"{path}: is a web page, not weights; the download went wrong")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path}: is a Git LFS pointer, not weights; fetch it with git lfs pull")
+    return SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
+
+
+def open_safetensors(path: Path) -> Any:
+    """The library's handle on a file, whose header it has checked against the file's length.
+
+    Raises:
+        CheckpointError: the file is damaged or something else.
+    """
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: {explain_safetensors(path, error)}") from error
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote, if it is a dictionary and holds no code.
+
+    Raises:
+        CheckpointError: it is neither, or the file is damaged.
+    """
+    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        start = file.read(len(OLD_PICKLE))
+    if not zipped and start != OLD_PICKLE:
+        fault = "is truncated" if start.startswith(b"PK") else "was not written by torch.save"
+        raise CheckpointError(f"{path}: {fault}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{path}: is damaged or holds more than tensors: {reason}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds no state dict but {type(content).__name__}")
+    return content
+
+
+def explain_safetensors(path: Path, error: SafetensorError) -> str:
+    """What is wrong with a safetensors file: the first tensor that is cut off, or the library's own words."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length) if length < size else b"")
+        ends = {
+            key: 8 + length + entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"
+        }
+    except (ValueError, struct.error, KeyError, TypeError, AttributeError):
+        return f"is truncated or no safetensors file: {error}"
+    cut = min((key for key, end in ends.items() if end > size), key=lambda key: ends[key], default=None)
+    if cut is None:
+        return f"is damaged: {error}"
+    return f"is truncated: {cut} would end at byte {ends[cut]}, the file at byte {size}"
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as safetensors, whole or not at all; `format` is what transformers insists on."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    write_whole(path, save(tensors, metadata={"format": "pt"}))
