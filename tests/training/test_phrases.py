@@ -15,19 +15,21 @@ PHRASES = ROOT / "training" / "phrases"
 PARAPHRASES = ROOT / "training" / "paraphrases.csv"
 DATA = ROOT.parent / "shared" / "data"
 
+WORD = r"[a-z']+"
+
 # Function words, and the words any caption of a sound may use.
 STOP_WORDS = frozenset(
-    re.split(
-        " ",
-        "a an the of in on at to by from into with and or over out off up down for is are be its it's it as that "
-        "their his her this sound noise someone somebody person people being",
+    re.findall(
+        WORD,
+        "a an the of in on at to by from into with and or over out off up down for is are be being its it's it as "
+        "that their his her this sound noise someone somebody person people",
     )
 )
 
 
 def content_words(text: str) -> tuple[str, ...]:
     """Lower-case words of a text without stop words, in order."""
-    return tuple(word for word in re.findall(r"[a-z']+", text.lower()) if word not in STOP_WORDS)
+    return tuple(word for word in re.findall(WORD, text.lower()) if word not in STOP_WORDS)
 
 
 def read_yaml(name: str) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""The scenes are what their truth says, and their figures are those computed by hand."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from training import scenes
+from training.event_figures import compare, render
+from training.scenes import BACKGROUNDS, RATE_HZ, Scene, SceneEvent
+
+ROOM, SPEECH = BACKGROUNDS[0], BACKGROUNDS[1]
+
+
+def tone(seconds: float, level: float = 0.5) -> np.ndarray:
+    return (level * np.sin(np.arange(round(seconds * RATE_HZ)) * 0.05)).astype(np.float32)
+
+
+def scene(*events: SceneEvent, background: scenes.Background = ROOM, seconds: float = 60.0) -> Scene:
+    return Scene("scene", background, np.zeros(round(seconds * RATE_HZ), dtype=np.float32), events)
+
+
+def write_data(folder: Path) -> None:
+    """Two clips of four labels and six seconds of each background, in the form of ../shared/data."""
+    rows = {"validation": [], "open": []}
+    for label in ("doorbell", "sneeze", "rain", "door_slam"):
+        rows["validation"] += [(f"{label}-{number}.flac", label, f"a {label}", tone(0.5)) for number in (1, 2)]
+    for kind in BACKGROUNDS:
+        rows["open"].append((f"{kind.data_label}.flac", kind.data_label, f"{kind.caption_part} sound", tone(6.0)))
+    for name, clips in rows.items():
+        (folder / name).mkdir()
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["file", "label", "caption", "seconds"])
+            for file, label, caption, samples in clips:
+                soundfile.write(folder / name / file, samples, RATE_HZ)
+                writer.writerow([file, label, caption, len(samples) / RATE_HZ])
+
+
+def test_scenes_are_minutes_that_are_the_same_each_time(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    first, again = (list(scenes.make_scenes(tmp_path, 4)) for _ in range(2))
+    assert [made.background for made in first] == list(BACKGROUNDS)
+    for made, remade in zip(first, again, strict=True):
+        assert made.samples.shape == (60 * RATE_HZ,)
+        assert made.events == remade.events
+        assert len(made.events) == 3
+        np.testing.assert_array_equal(made.samples, remade.samples)
+        assert np.abs(made.samples).max() <= 1.0
+
+
+def test_events_are_where_the_truth_says(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    made = next(scenes.make_scenes(tmp_path, 1))
+    inside = np.zeros(len(made.samples), dtype=bool)
+    for event in made.events:
+        inside[round(event.start_seconds * RATE_HZ) : round(event.end_seconds * RATE_HZ)] = True
+    loud = np.sqrt(np.mean(made.samples[inside] ** 2))
+    quiet = np.sqrt(np.mean(made.samples[~inside] ** 2))
+    assert 20 * np.log10(quiet) == pytest.approx(ROOM.rms_dbfs, abs=0.5)
+    assert loud > 10 * quiet
+
+
+def test_labels_and_clips_take_turns_and_never_match_their_background() -> None:
+    clips = {label: [Path(f"{label}-{number}") for number in range(2)] for label in ("speech", "rain", "siren")}
+    clips |= {label: [Path(label)] for label in ("drill", "sneeze")}
+    plan = list(scenes.plan_scenes(clips, 40))
+    labels = Counter(label for _, picked in plan for label, _ in picked)
+    assert sum(labels.values()) == 120
+    always_possible = [count for label, count in labels.items() if label != "speech"]
+    assert max(always_possible) - min(always_possible) <= 1
+    files = Counter(path for _, picked in plan for _, path in picked)
+    assert abs(files[Path("rain-0")] - files[Path("rain-1")]) <= 1
+    assert not any(label in kind.own_labels for kind, picked in plan for label, _ in picked)
+
+
+def test_sounds_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        scenes.place(tone(10.0), [("rain", tone(5.0))], np.random.default_rng(0))
+
+
+def test_trim_keeps_the_sound_and_drops_the_silence() -> None:
+    silence = np.zeros(RATE_HZ, dtype=np.float32)
+    trimmed = scenes.trim(np.concatenate([silence, tone(0.5), silence]))
+    assert len(trimmed) == pytest.approx(RATE_HZ // 2, abs=RATE_HZ // 25)
+
+
+def test_extend_reaches_its_length_without_clicks() -> None:
+    extended = scenes.extend(np.full(RATE_HZ, 0.3, dtype=np.float32), 3 * RATE_HZ)
+    assert len(extended) == 3 * RATE_HZ
+    np.testing.assert_allclose(extended, 0.3, rtol=1e-5)
+
+
+def test_a_level_is_reached_unless_it_would_clip() -> None:
+    assert np.sqrt(np.mean(scenes.at_level(tone(1.0), -20.0) ** 2)) == pytest.approx(0.1, rel=1e-3)
+    click = np.zeros(RATE_HZ, dtype=np.float32)
+    click[0] = 0.1
+    assert np.abs(scenes.at_level(click, -20.0)).max() == pytest.approx(0.9)
+
+
+# It imports the deprecated pkg_resources, so it is only looked for here, where warnings are errors.
+@pytest.mark.skipif(find_spec("sed_eval") is None, reason="needs the package sed_eval")
+class TestFigures:
+    """sed_eval's figures on lists whose figures are plain."""
+
+    def test_all_right(self) -> None:
+        events = [SceneEvent("doorbell", 5.0, 7.0), SceneEvent("rain", 20.0, 35.0)]
+        figures = compare([(scene(*events), events)])
+        assert figures.f1 == figures.onset_f1 == 1.0
+        assert figures.false_events == {"room tone": []}
+
+    def test_a_late_end_counts_for_the_start_alone(self) -> None:
+        truth = scene(SceneEvent("rain", 20.0, 30.0))
+        figures = compare([(truth, [SceneEvent("rain", 22.0, 34.0)])])
+        assert figures.onset_f1 == 1.0
+        assert figures.f1 == 0.0
+        assert figures.false_events == {"room tone": []}
+
+    def test_a_miss_and_a_false_event(self) -> None:
+        truth = scene(SceneEvent("doorbell", 5.0, 7.0), SceneEvent("sneeze", 20.0, 21.0))
+        reported = [SceneEvent("doorbell", 5.5, 7.5), SceneEvent("cough", 40.0, 41.0)]
+        figures = compare([(truth, reported)])
+        assert figures.onset_f1 == pytest.approx(0.5)  # one of two found, one of two right
+        assert figures.labels["doorbell"].f1 == 1.0
+        assert figures.labels["sneeze"].f1 == 0.0
+        assert figures.false_events == {"room tone": ["cough"]}
+        assert figures.hours["room tone"] == pytest.approx(1 / 60)
+        assert "60.0  cough" in render(figures)
+
+    def test_what_the_background_or_a_companion_explains_counts_neither_way(self) -> None:
+        truth = scene(SceneEvent("thunder", 10.0, 18.0), background=SPEECH)
+        reported = [
+            SceneEvent("thunder", 10.0, 18.0),
+            SceneEvent("rain", 11.0, 18.0),  # a storm
+            SceneEvent("speech", 30.0, 50.0),  # the background
+        ]
+        figures = compare([(truth, reported)])
+        assert figures.f1 == 1.0
+        assert figures.false_events == {"speech": []}
+
+    def test_a_companion_at_another_time_is_false(self) -> None:
+        truth = scene(SceneEvent("thunder", 10.0, 18.0))
+        figures = compare([(truth, [SceneEvent("rain", 40.0, 50.0)])])
+        assert figures.false_events == {"room tone": ["rain"]}
+
+    def test_nothing_heard_and_nothing_there(self) -> None:
+        figures = compare([(scene(), [])])
+        assert figures.f1 == 0.0
+        assert figures.hours == {"room tone": pytest.approx(1 / 60)}

@@ -1,0 +1,278 @@
+"""One-minute scenes with known events: validation clips over a background, to measure detection with.
+
+    python -m training.scenes --checkpoint bundled          # the table
+    python -m training.scenes --write FOLDER                # the scenes themselves, to listen to
+
+Every scene is a pure function of its index, so the figures of two checkpoints compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from training.paths import DATA, RATE_HZ
+
+Floats = NDArray[np.float32]
+
+SCENES = 30
+SCENE_SECONDS = 60
+EVENTS_PER_SCENE = 3
+SEED = 20
+SHORTEST_PAUSE_SECONDS = 3.0
+EVENT_DBFS = (-30.0, -18.0)
+
+LABELS = {
+    "bird_chirping": "birds",
+    "car_horn": "car horn",
+    "cat_meowing": "cat meowing",
+    "conversation_crowd": "speech",
+    "crying_baby": "baby crying",
+    "dog_barking": "dog barking",
+    "door_knock": "knock on the door",
+    "door_slam": "door slam",
+    "doorbell": "doorbell",
+    "drill": "drill",
+    "explosion": "gunshot or explosion",
+    "footsteps": "footsteps",
+    "glass_breaking": "glass breaking",
+    "gunshot": "gunshot or explosion",
+    "hair_dryer": "hair dryer",
+    "laughter": "laughter",
+    "phone_ringing": "phone ringing",
+    "rain": "rain",
+    "shouting_screaming": "shouting",
+    "siren": "siren",
+    "smoke_fire_alarm": "smoke alarm",
+    "sneeze": "sneeze",
+    "snoring": "snoring",
+    "thunderstorm": "thunder",
+    "toilet_flush": "toilet flush",
+    "vacuum_cleaner": "vacuum cleaner",
+    "washing_machine": "washing machine",
+    "water_tap_running": "running water",
+}
+"""Labels of the validation list, and those of config/labels.yaml that must report them."""
+
+LASTING = frozenset(
+    {"baby crying", "birds", "drill", "hair dryer", "rain", "running water", "siren", "smoke alarm", "snoring"}
+    | {"speech", "vacuum cleaner", "washing machine"}
+)
+"""Sounds that go on: their clips are repeated, since their labels wait for several windows on purpose."""
+LASTING_SECONDS = (10.0, 14.0)
+
+COMPANIONS = {
+    "laughter": {"speech"},
+    "rain": {"thunder", "running water"},
+    "running water": {"rain"},
+    "shouting": {"speech"},
+    "smoke alarm": {"appliance beep", "alarm clock"},
+    "speech": {"laughter", "shouting"},
+    "thunder": {"rain"},
+    "toilet flush": {"running water"},
+}
+"""What a clip of a label may well contain besides: reported during such a clip it counts neither way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A kind of background: the open clips it is made of, its level, and the label that it is itself."""
+
+    name: str
+    data_label: str
+    caption_part: str
+    rms_dbfs: float
+    own_labels: frozenset[str] = frozenset()
+
+
+BACKGROUNDS = (
+    Background("room tone", "silence_room_tone", "room", -60.0),
+    Background("speech", "speech", "", -38.0, frozenset({"speech"})),
+    Background("music", "music", "", -38.0, frozenset({"music"})),
+    Background("traffic", "car_engine", "traffic", -38.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneEvent:
+    """A sound of a label, in seconds from the start of its scene."""
+
+    label: str
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A minute of sound `(frames,)` at 48 kHz and the truth about it."""
+
+    name: str
+    background: Background
+    samples: Floats
+    events: tuple[SceneEvent, ...]
+
+
+def make_scenes(data: Path = DATA, count: int = SCENES) -> Iterator[Scene]:
+    """The scenes, made from `validation/` for the events and `open/` for the background."""
+    clips = _clips_by_label(data)
+    backgrounds = {kind: _background_files(data, kind) for kind in BACKGROUNDS}
+    for index, (kind, picked) in enumerate(plan_scenes(clips, count)):
+        random = np.random.default_rng([SEED, index])
+        sounds = [(label, _event_sound(label, path, random)) for label, path in picked]
+        samples, events = place(_background(kind, backgrounds[kind], random), sounds, random)
+        yield Scene(f"scene-{index:02d}", kind, samples, tuple(events))
+
+
+def plan_scenes(
+    clips: Mapping[str, Sequence[Path]], count: int
+) -> Iterator[tuple[Background, list[tuple[str, Path]]]]:
+    """Which background and which clips each scene has: labels take turns, and so do the clips of a label."""
+    random = np.random.default_rng(SEED)
+    labels = sorted(clips)
+    random.shuffle(labels)
+    waiting_labels = deque(labels)
+    waiting_clips = {label: deque(random.permutation(clips[label]).tolist()) for label in sorted(clips)}
+    for index in range(count):
+        kind = BACKGROUNDS[index % len(BACKGROUNDS)]
+        picked = []
+        for label in [label for label in waiting_labels if label not in kind.own_labels][:EVENTS_PER_SCENE]:
+            picked.append((label, waiting_clips[label][0]))
+            waiting_clips[label].rotate(-1)
+            waiting_labels.remove(label)
+            waiting_labels.append(label)
+        yield kind, picked
+
+
+def place(
+    background: Floats, sounds: Sequence[tuple[str, Floats]], random: np.random.Generator
+) -> tuple[Floats, list[SceneEvent]]:
+    """Add sounds one after the other with pauses of random length, and tell where they are."""
+    samples = background.copy()
+    shortest = round(SHORTEST_PAUSE_SECONDS * RATE_HZ)
+    spare = len(samples) - sum(len(sound) for _, sound in sounds) - shortest * (len(sounds) + 1)
+    if spare < 0:
+        raise ValueError(f"{len(sounds)} sounds do not fit into {len(samples) / RATE_HZ:.0f} s")
+    pauses = shortest + (random.dirichlet(np.ones(len(sounds) + 1)) * spare).astype(int)
+    events, at = [], 0
+    for (label, sound), pause in zip(sounds, pauses[:-1], strict=True):
+        at += int(pause)
+        samples[at : at + len(sound)] += sound
+        events.append(SceneEvent(label, at / RATE_HZ, (at + len(sound)) / RATE_HZ))
+        at += len(sound)
+    return np.clip(samples, -1.0, 1.0), events
+
+
+def trim(samples: Floats) -> Floats:
+    """Cut off what is 30 dB below the loudest 20 ms at either end: an event lasts as long as it is heard."""
+    frame = RATE_HZ // 50
+    count = max(1, len(samples) // frame)
+    rms = np.array([np.sqrt(np.mean(part**2)) for part in np.array_split(samples, count)])
+    loud = np.flatnonzero(rms >= rms.max() * 10 ** (-30 / 20))
+    edges = np.linspace(0, len(samples), count + 1).astype(int)
+    return samples[edges[loud[0]] : edges[loud[-1] + 1]]
+
+
+def extend(samples: Floats, frames: int) -> Floats:
+    """Repeat a sound until it has so many frames; one that is long enough is cut."""
+    result = samples
+    while len(result) < frames:
+        result = join(result, samples)
+    return result[:frames]
+
+
+def join(first: Floats, second: Floats) -> Floats:
+    """One sound after the other, cross-faded over 50 ms so that the joint does not click."""
+    fade = min(RATE_HZ // 20, len(first) // 2, len(second) // 2)
+    ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    head, tail = np.split(first, [len(first) - fade])
+    return np.concatenate([head, tail * (1 - ramp) + second[:fade] * ramp, second[fade:]])
+
+
+def at_level(samples: Floats, rms_dbfs: float) -> Floats:
+    """Scale to an RMS level (a full-scale square wave is 0 dBFS), or less where peaks would clip."""
+    rms = float(np.sqrt(np.mean(samples**2)))
+    gain = 10 ** (rms_dbfs / 20) / max(rms, 1e-9)
+    return samples * np.float32(min(gain, 0.9 / max(float(np.abs(samples).max()), 1e-9)))
+
+
+def _event_sound(label: str, path: Path, random: np.random.Generator) -> Floats:
+    sound = trim(_read(path))
+    if label in LASTING:
+        sound = extend(sound, round(random.uniform(*LASTING_SECONDS) * RATE_HZ))
+    return at_level(sound, random.uniform(*EVENT_DBFS))
+
+
+def _background(kind: Background, files: Sequence[Path], random: np.random.Generator) -> Floats:
+    parts = [at_level(_read(files[index]), kind.rms_dbfs) for index in random.permutation(len(files))[:12]]
+    return extend(functools.reduce(join, parts), SCENE_SECONDS * RATE_HZ)
+
+
+def _clips_by_label(data: Path) -> dict[str, list[Path]]:
+    clips: dict[str, list[Path]] = {}
+    for row in _rows(data / "validation.csv"):
+        label = LABELS.get(row["label"])
+        if label is not None and (label != "speech" or "talk" in row["caption"]):
+            clips.setdefault(label, []).append(data / "validation" / row["file"])
+    return clips
+
+
+def _background_files(data: Path, kind: Background) -> list[Path]:
+    return [
+        data / "open" / row["file"]
+        for row in _rows(data / "open.csv")
+        if row["label"] == kind.data_label and kind.caption_part in row["caption"] and float(row["seconds"]) >= 5
+    ]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _read(path: Path) -> Floats:
+    samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    if rate_hz != RATE_HZ:
+        raise ValueError(f"{path}: {rate_hz} Hz instead of {RATE_HZ} Hz")
+    return np.asarray(samples.mean(axis=1), dtype=np.float32)
+
+
+def write_scenes(folder: Path) -> None:
+    """Write each scene as FLAC, and the truth as `events.csv`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "events.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "background", "start_seconds", "end_seconds", "label"])
+        for scene in make_scenes():
+            soundfile.write(folder / f"{scene.name}.flac", scene.samples, RATE_HZ)
+            for event in scene.events:
+                times = [f"{event.start_seconds:.3f}", f"{event.end_seconds:.3f}"]
+                writer.writerow([f"{scene.name}.flac", scene.background.name, *times, event.label])
+
+
+def main() -> None:
+    """Print the figures of a checkpoint, or write the scenes."""
+    parser = argparse.ArgumentParser(prog="python -m training.scenes", description=__doc__)
+    parser.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="clapstream.yaml (default: the packaged)")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the scenes instead")
+    options = parser.parse_args()
+    if options.write is not None:
+        write_scenes(options.write)
+        return
+    from training.event_figures import render
+    from training.scene_run import measure
+
+    print(render(measure(make_scenes(), options.checkpoint, options.config)))
+
+
+if __name__ == "__main__":
+    main()
