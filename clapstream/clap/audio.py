@@ -1,13 +1,12 @@
 """The audio tower: HTSAT, a Swin transformer over the log-mel spectrogram folded into a square.
 
-After Chen et al. 2022 (HTS-AT) and Liu et al. 2021 (Swin). Parameter names, outputs and numbers are those of Hugging
-Face's CLAP. Tokens of a layer are kept in its own window order: one gather a layer instead of a shift, a cut and
-their inverses.
+After Chen et al. 2022 (HTS-AT) and Liu et al. 2021 (Swin). Parameter names, outputs and numbers are those of
+Hugging Face's CLAP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
@@ -20,88 +19,12 @@ from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.fusion import ClapAudioAFFBlock
 from clapstream.clap.outputs import BaseModelOutputWithPooling, ClapAudioModelOutput
 from clapstream.clap.projection import ClapProjectionLayer, activation
-from clapstream.clap.windows import WindowPlan, relative_position_index, top_left
+from clapstream.clap.reorder import Reorder
+from clapstream.clap.window_attention import Attended, ClapAudioSelfAttention
+from clapstream.clap.windows import WindowPlan
 
 FUSION_TYPES = (None, "aff_2d", "channel_map")
 """None means "aff_2d", which the published fused checkpoints use without saying so."""
-
-
-class Kept:
-    """Tensors computed from others and kept until one of those changes.
-
-    Changes that PyTorch counts are seen: optimiser steps, `load_state_dict`, `to`. Writing through `.data` is not
-    counted; `forget` after that.
-    """
-
-    def __init__(self) -> None:
-        self._sources: list[tuple[Tensor, int]] = []
-        self._value: tuple[Tensor | None, ...] = ()
-
-    def get(
-        self, sources: Sequence[Tensor], build: Callable[[], tuple[Tensor | None, ...]]
-    ) -> tuple[Tensor | None, ...]:
-        """The kept tensors, built anew if a source is not the tensor or the version it was."""
-        if len(sources) != len(self._sources) or not all(map(is_same_version, self._sources, sources)):
-            with torch.no_grad():
-                self._value = build()
-            # The sources are held so that no other tensor can take their place in memory.
-            self._sources = [(source.detach(), version(source)) for source in sources]
-        return self._value
-
-    def forget(self) -> None:
-        """Build anew at the next use."""
-        self._sources = []
-
-
-def version(tensor: Tensor) -> int:
-    """How often PyTorch saw the tensor change in place; inference tensors do not count."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def is_same_version(seen: tuple[Tensor, int], now: Tensor) -> bool:
-    """Whether a tensor is still the one that was seen, with the same content."""
-    before, counted = seen
-    return (
-        before.data_ptr() == now.data_ptr()
-        and counted == version(now)
-        and before.dtype == now.dtype
-        and before.device == now.device
-    )
-
-
-class Permute(torch.autograd.Function):
-    """Reorders tokens; unlike `index_select` its gradient is a gather too, not a slow scatter."""
-
-    @staticmethod
-    def forward(ctx: Any, tokens: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
-        """`(batch, tokens, channels)` in the order of `index`."""
-        ctx.save_for_backward(inverse, index)
-        return tokens.index_select(1, index)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        """The gradient in the order before."""
-        inverse, index = ctx.saved_tensors
-        return cast(Tensor, Permute.apply(gradient, inverse, index)), None, None
-
-
-class Reorder(nn.Module):
-    """Takes tokens `(batch, tokens, channels)` from one order to another; an order lists tokens by place."""
-
-    def __init__(self, before: Tensor, after: Tensor) -> None:
-        super().__init__()
-        index = before.argsort()[after]
-        self.is_needed = not torch.equal(before, after)
-        self.register_buffer("index", index, persistent=False)
-        self.register_buffer("inverse", index.argsort(), persistent=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """The same tokens in the other order."""
-        if not self.is_needed:
-            return tokens
-        if torch.is_grad_enabled():
-            return cast(Tensor, Permute.apply(tokens, self.index, self.inverse))
-        return tokens.index_select(1, cast(Tensor, self.index))
 
 
 class ClapAudioPatchEmbed(nn.Module):
@@ -146,90 +69,6 @@ class ClapAudioPatchEmbed(nn.Module):
         missing = patches.shape[-1] - side_by_side.shape[-1]
         fused = self.fusion_model(patches[rows], functional.pad(side_by_side, (0, missing)))
         return patches.index_copy(0, rows, fused.to(patches.dtype))
-
-
-class Attended(NamedTuple):
-    """What attention found, in window order, and its probabilities `(batch * windows, heads, tokens, tokens)`."""
-
-    tokens: Tensor
-    probabilities: Tensor | None
-
-
-class ClapAudioSelfAttention(nn.Module):
-    """Attention inside each window, biased by relative position."""
-
-    def __init__(self, config: ClapAudioConfig, channels: int, heads: int, plan: WindowPlan) -> None:
-        super().__init__()
-        if channels % heads:
-            raise ValueError(f"num_attention_heads: {heads} heads do not divide {channels} channels")
-        self.heads = heads
-        self.side = config.window_size
-        self.plan = plan
-        self.dropout = config.attention_probs_dropout_prob
-        # A table for the full window even where the window shrinks: the shape that checkpoints have.
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * self.side - 1) ** 2, heads))
-        self.register_buffer("relative_position_index", relative_position_index(self.side))
-        self.register_buffer("shift_mask", plan.shift_mask(), persistent=False)
-        self.query = nn.Linear(channels, channels, bias=config.qkv_bias)
-        self.key = nn.Linear(channels, channels, bias=config.qkv_bias)
-        self.value = nn.Linear(channels, channels, bias=config.qkv_bias)
-        self._kept = Kept()
-
-    def forward(self, tokens: Tensor, plan: WindowPlan, output_attentions: bool) -> Attended:
-        """Tokens `(batch, windows * side * side, channels)` in window order, before the output projection."""
-        if self.training or torch.is_grad_enabled() or output_attentions or plan != self.plan:
-            return self._attend_openly(tokens, plan)
-        sources = [*self.parameters(), cast(Tensor, self.relative_position_index)]
-        weight, bias, mask = self._kept.get(sources, lambda: (*self._joined_projection(), self._score_bias(plan)))
-        assert weight is not None and mask is not None
-        query, key, value = self._heads(functional.linear(tokens, weight, bias), plan)
-        found = attend_to_windows(query, key, value, mask)
-        return Attended(found.transpose(1, 2).reshape(tokens.shape), None)
-
-    def _attend_openly(self, tokens: Tensor, plan: WindowPlan) -> Attended:
-        """The same step by step: differentiable in the bias table too, with the probabilities at hand."""
-        query, key, value = self._heads(functional.linear(tokens, *self._joined_projection()), plan)
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        bias = self._score_bias(plan).to(scores.dtype)
-        scores = (scores.unflatten(0, (-1, len(bias))) + bias).flatten(0, 1)
-        probabilities = functional.dropout(scores.softmax(-1), self.dropout, self.training)
-        found = probabilities.to(value.dtype) @ value
-        return Attended(found.transpose(1, 2).reshape(tokens.shape), probabilities)
-
-    def _joined_projection(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias that make query, key and value in one product."""
-        parts = (self.query, self.key, self.value)
-        weight = torch.cat([part.weight for part in parts])
-        return weight, torch.cat([part.bias for part in parts]) if self.query.bias is not None else None
-
-    def _heads(self, joined: Tensor, plan: WindowPlan) -> tuple[Tensor, ...]:
-        """Query, key and value, each `(batch * windows, heads, side * side, channels / heads)`."""
-        size = joined.shape[-1] // 3 // self.heads
-        return joined.view(-1, plan.side * plan.side, 3, self.heads, size).permute(2, 0, 3, 1, 4).unbind(0)
-
-    def _score_bias(self, plan: WindowPlan) -> Tensor:
-        """What to add to the scores: `(1, heads, tokens, tokens)`, or one for each window where they are shifted."""
-        index = cast(Tensor, self.relative_position_index)
-        if plan.side < self.side:
-            places = top_left(self.side, plan.side).to(index.device)
-            index = index[places][:, places]
-        bias = functional.embedding(index, self.relative_position_bias_table).permute(2, 0, 1).unsqueeze(0)
-        mask = cast("Tensor | None", self.shift_mask) if plan == self.plan else plan.shift_mask()
-        return bias.contiguous() if mask is None else bias + mask.to(bias).unsqueeze(1)
-
-
-def attend_to_windows(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """Attention of `(batch * windows, heads, tokens, size)` with a mask of one window, or of all windows.
-
-    PyTorch's fused kernels want a mask that needs no gradient, with one entry or as many as there are windows.
-    """
-    batch = len(query) // len(mask)
-    if len(mask) == 1 or batch == 1:
-        return functional.scaled_dot_product_attention(query, key, value, mask)
-    if query.device.type == "cpu":  # a mask repeated for each sound would cost more memory than the rest
-        sounds = zip(*(part.unflatten(0, (batch, -1)) for part in (query, key, value)), strict=True)
-        return torch.cat([functional.scaled_dot_product_attention(*sound, mask) for sound in sounds])
-    return functional.scaled_dot_product_attention(query, key, value, mask.repeat(batch, 1, 1, 1))
 
 
 class Dense(nn.Module):
@@ -310,7 +149,7 @@ class ClapAudioPatchMerging(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`(batch, height * width, channels)` -> `(batch, ceil(height / 2) * ceil(width / 2), 2 * channels)`."""
-        grid = tokens.unflatten(1, (self.height, self.width))
+        grid = tokens.view(len(tokens), self.height, self.width, -1)
         if self.height % 2 or self.width % 2:
             grid = functional.pad(grid, (0, 0, 0, self.width % 2, 0, self.height % 2))
         batch, height, width, channels = grid.shape
@@ -454,7 +293,7 @@ def pair(value: int | Sequence[int]) -> tuple[int, int]:
 
 def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """`(batch, height * width, channels)` -> `(batch, channels, height, width)`."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
 
 
 def stage_grids(first: tuple[int, int], stages: int) -> list[tuple[int, int]]:

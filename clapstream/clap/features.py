@@ -1,4 +1,4 @@
-"""Sound to the log-mel spectrograms that the audio tower reads: names, defaults and numbers as in Hugging Face's CLAP."""
+"""From sound to the log-mel spectrograms that the audio tower reads, as Hugging Face's CLAP makes them."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class BatchFeature(dict[str, Any]):
 class ClapFeatureExtractor:
     """Makes batches of log-mel spectrograms from mono sounds of any length.
 
-    A sound shorter than `max_length_s` is padded: `repeatpad` repeats it whole as often as it fits and adds silence,
-    `repeat` repeats it to the end, `pad` adds silence. Of a longer one `rand_trunc` takes a random crop, and `fusion`
-    four views (the whole shrunk, a random crop of each third). `fusion` uses HTK filters and gives every sound four
-    views, `rand_trunc` Slaney's and one. `padding_value`, `return_attention_mask` and `top_db` are kept in the file
-    and change nothing, as in the reference.
+    A sound shorter than `max_length_s` is padded: `repeatpad` repeats it whole as often as it fits and adds
+    silence, `repeat` repeats it to the end, `pad` adds silence. Of a longer one `rand_trunc` takes a random crop,
+    and `fusion` four views (the whole shrunk, a random crop of each third). `fusion` uses HTK filters and gives
+    every sound four views, `rand_trunc` Slaney's and one. `padding_value`, `return_attention_mask` and `top_db` are
+    kept in the file and change nothing, as in the reference.
     """
 
     model_input_names = ("input_features", "is_longer")
@@ -179,26 +179,29 @@ class ClapFeatureExtractor:
     ) -> tuple[list[Tensor], list[bool]]:
         """Four views `(4, frames, feature_size)` of each sound, and whether they differ."""
         frames = length // self.hop_length + 1
-        is_longer = [len(clip) // self.hop_length + 1 > frames for clip in clips]
-        spectrograms: list[Tensor | None] = [None] * len(clips)
-        short = [row for row, longer in enumerate(is_longer) if not longer]
-        if short:
-            # A sound up to one hop too long has the frames of one that fits: it is used whole.
-            fitting = [row for row in short if len(clips[row]) <= length]
-            if fitting:
-                fitted = torch.stack([fit(clips[row], length, padding, generator) for row in fitting])
-                for row, spectrogram in zip(fitting, self.log_mel(fitted, "htk"), strict=True):
-                    spectrograms[row] = spectrogram
-        views = []
-        for clip, spectrogram, longer in zip(clips, spectrograms, is_longer, strict=True):
-            if spectrogram is None:
-                spectrogram = self.log_mel(clip[None], "htk")[0]
-            views.append(
-                fuse(spectrogram, frames, generator) if longer else spectrogram.expand(FUSED_VIEWS, -1, -1)
-            )
+        spectrograms = self._whole_spectrograms(clips, length, padding, generator)
+        # A sound less than a hop too long has no more frames than one that fits, and is used whole.
+        is_longer = [len(spectrogram) > frames for spectrogram in spectrograms]
+        views = [
+            fuse(spectrogram, frames, generator) if longer else spectrogram.expand(FUSED_VIEWS, -1, -1)
+            for spectrogram, longer in zip(spectrograms, is_longer, strict=True)
+        ]
         if not any(is_longer):
             is_longer[int(generator.choice(len(clips)))] = True
         return views, is_longer
+
+    def _whole_spectrograms(
+        self, clips: list[Tensor], length: int, padding: str, generator: RandomGenerator
+    ) -> list[Tensor]:
+        """Spectrogram `(frames, feature_size)` of each whole sound; of all up to `length` samples at once."""
+        spectrograms = {
+            row: self.log_mel(clip[None], "htk")[0] for row, clip in enumerate(clips) if len(clip) > length
+        }
+        fitting = [row for row in range(len(clips)) if row not in spectrograms]
+        if fitting:
+            fitted = torch.stack([fit(clips[row], length, padding, generator) for row in fitting])
+            spectrograms.update(zip(fitting, self.log_mel(fitted, "htk"), strict=True))
+        return [spectrograms[row] for row in range(len(clips))]
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting, as values that JSON can hold; not the filters."""

@@ -87,4 +87,5 @@ def log_mel(waveform: Tensor, filters: Tensor, fft_size: int, hop: int, *, cente
         spectrum = torch.fft.rfft(frames)
         # Powers do not cancel each other out when they are summed, so single precision is enough from here.
         power = (spectrum.real.square() + spectrum.imag.square()).float()
-        return (power @ filters.float()).clamp_(min=POWER_FLOOR).log10_().mul_(10.0)
+        mel_power: Tensor = power @ filters.float()
+        return mel_power.clamp_(min=POWER_FLOOR).log10_().mul_(10.0)

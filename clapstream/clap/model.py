@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class ClapModel(PretrainedModel[ClapConfig]):
     ) -> Tensor:
         """Unit-length embeddings of texts, `(batch, projection_dim)`; further arguments as in `ClapTextModel`.
 
-        The last three arguments are accepted as in the reference and change nothing: only the embedding is returned.
+        The last three arguments are those of the reference and change nothing: only the embedding is returned.
         """
         encoded = self.text_model(
             input_ids, attention_mask, position_ids=position_ids, return_dict=True, **arguments
@@ -62,7 +62,7 @@ class ClapModel(PretrainedModel[ClapConfig]):
     ) -> Tensor:
         """Unit-length embeddings of sounds, `(batch, projection_dim)`, from what the feature extractor made.
 
-        The last three arguments are accepted as in the reference and change nothing: only the embedding is returned.
+        The last three arguments are those of the reference and change nothing: only the embedding is returned.
 
         Raises:
             TypeError: an `attention_mask` was given; sounds have none.
@@ -87,8 +87,8 @@ class ClapModel(PretrainedModel[ClapConfig]):
     ) -> ClapOutput | tuple[Any, ...]:
         """Compare texts with sounds; arguments as in both towers, further ones as in `ClapTextModel`.
 
-        `return_loss` adds the contrastive loss, for which text i must belong to sound i. As in the reference it asks
-        for the right sound among all for each text, at both scales, and never for the right text for a sound.
+        `return_loss` adds the contrastive loss, for which text i must belong to sound i. As in the reference it
+        asks for the right sound among all for each text, at both scales, and never for the right text for a sound.
 
         Raises:
             ValueError: the sounds are missing, or the loss is asked for unequal numbers of texts and sounds.
@@ -124,10 +124,12 @@ class ClapModel(PretrainedModel[ClapConfig]):
 
 
 def contrastive_loss(logits_per_text: Tensor, logits_per_audio: Tensor) -> Tensor:
-    """Mean cross-entropy of finding each text's sound, at the two scales: `(texts, sounds)`, `(sounds, texts)` -> `()`."""
+    """Mean cross-entropy of finding each text's sound, at the two scales.
+
+    `(texts, sounds)` and `(sounds, texts)` -> `()`; ValueError if there are more of one than of the other.
+    """
     texts, sounds = logits_per_text.shape
     if texts != sounds:
         raise ValueError(f"the loss needs a text for each sound, not {texts} texts for {sounds} sounds")
     own = torch.arange(texts, device=logits_per_text.device)
-    found = functional.cross_entropy(logits_per_text, own) + functional.cross_entropy(logits_per_audio.T, own)
-    return cast(Tensor, found / 2)
+    return (functional.cross_entropy(logits_per_text, own) + functional.cross_entropy(logits_per_audio.T, own)) / 2

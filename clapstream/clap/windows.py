@@ -51,7 +51,7 @@ class WindowPlan:
         return self.shift == 0 and not self.is_padded and self.width == self.side
 
     def partition(self, grid: Tensor) -> Tensor:
-        """Fill up, shift and cut: `(batch, height * width, channels)` -> `(batch, windows * side * side, channels)`."""
+        """Fill up, shift, cut `(batch, height * width, channels)` to `(batch, windows * side * side, channels)`."""
         batch, _, channels = grid.shape
         grid = grid.view(batch, self.height, self.width, channels)
         fill = (0, 0, 0, self.padded_width - self.width, 0, self.padded_height - self.height)
