@@ -53,10 +53,6 @@ class Source(Protocol):
         """The user's name for it."""
 
     @property
-    def live(self) -> bool:
-        """Whether sound comes as it happens: it cannot be slowed, and its arrival tells the time."""
-
-    @property
     def dropped_blocks(self) -> int:
         """Blocks lost because nobody took them in time; each loss is a jump of `first_frame`."""
 
@@ -98,14 +94,15 @@ class _Stream:
 class SourcePipeline:
     """Runs one source and publishes what it hears.
 
-    Live sound cannot wait: windows that the model has no time for are skipped and counted. A source that is not
-    live waits for the model instead.
+    `live` sound cannot be slowed and its arrival tells the time: windows that the model has no time for are skipped
+    and counted. A source that is not live waits for the model instead.
     """
 
     def __init__(
         self,
         source: Source,
         *,
+        live: bool,
         rules: Sequence[EventRule],
         window_frames: int,
         hop_frames: int,
@@ -114,6 +111,7 @@ class SourcePipeline:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = source
+        self._live = live
         self._rules = tuple(rules)
         self._tracker = EventTracker(rules)
         self._window_frames = window_frames
@@ -198,10 +196,10 @@ class SourcePipeline:
     async def _take_block(self, block: Block) -> None:
         if self._stream is None:
             raise RuntimeError(f"source {self._source.name} delivered a block before its stream opened")
-        if self._source.live:
+        if self._live:
             self._stream.clock.arrived(block.end_frame, self._now())
         for window in self._stream.windower.push(block):
-            if not self._source.live:
+            if not self._live:
                 await self._until_scored()
             self._offer(self._stream, window)
 

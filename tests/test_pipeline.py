@@ -36,9 +36,8 @@ LOUD = LabelInfo("loud", "loud", start=0.6, stop=0.4)
 class ScriptedSource:
     """Plays items that the test puts into its queue; None ends it."""
 
-    def __init__(self, live: bool = True) -> None:
+    def __init__(self) -> None:
         self.name = "hall"
-        self.live = live
         self.dropped_blocks = 0
         self.reconnects = 0
         self.silent = False
@@ -86,11 +85,12 @@ class Bench:
     def __init__(
         self, *, live: bool = True, at_once: bool = True, rules: Sequence[EventRule] | None = None
     ) -> None:
-        self.source = ScriptedSource(live)
+        self.source = ScriptedSource()
         self.model = PlayedModel(at_once)
         self.updates: list[Update] = []
         self.pipeline = SourcePipeline(
             self.source,
+            live=live,
             rules=rules or [EventRule(LOUD)],
             window_frames=WINDOW,
             hop_frames=HOP,

@@ -46,11 +46,11 @@ def prompt_texts(label: LabelSettings) -> list[tuple[str, ...]]:
 def embed_label_set(label_set: LabelSet, cache: EmbeddingCache, embed: EmbedTexts) -> LabelEmbeddings:
     """Embed all prompts of a label set, calling `embed` at most once and only for texts the cache lacks."""
     groups = [prompt_texts(label) for label in label_set.labels]
-    background = [(text,) for text in label_set.background]
+    background: list[tuple[str, ...]] = [(text,) for text in label_set.background]
     texts = [text for group in [*groups, background] for prompt in group for text in prompt]
     known = cache.embeddings(texts, embed)
 
-    def rows(group: list[tuple[str, ...]]) -> Floats:
+    def rows(group: Sequence[tuple[str, ...]]) -> Floats:
         return np.stack([_unit(np.mean([known[text] for text in prompt], axis=0)) for prompt in group])
 
     return LabelEmbeddings(tuple(rows(group) for group in groups), rows(background))
