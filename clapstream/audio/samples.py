@@ -1,0 +1,30 @@
+"""What sources do to samples before they hand them over."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clapstream.audio.capture import channel_index
+
+
+def sane_samples(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """Return samples of any shape limited to full scale, and how many were not finite: those become 0.
+
+    Floating-point formats can hold anything; past full scale a converter clips, and so does CLAP's own
+    preparation of its training sound (laion_clap, `training/data.py`, float32_to_int16).
+    """
+    finite = np.isfinite(samples)
+    replaced = int(samples.size - np.count_nonzero(finite))
+    if replaced:
+        samples = np.where(finite, samples, np.float32(0.0))
+    return np.clip(samples, -1.0, 1.0), replaced
+
+
+def choose_channel(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:
+    """Return `(frames,)` of samples `(frames, channels)`: the mean of all for mix, else the chosen channel."""
+    if channel == "mix":
+        mixed: NDArray[np.float32] = np.mean(samples, axis=1, dtype=np.float32)
+        return mixed
+    chosen: NDArray[np.float32] = samples[:, channel_index(channel)]
+    return chosen
