@@ -1,0 +1,158 @@
+"""The evaluation, on clips and an embedder whose right answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clapstream.audio.block import RATE_HZ
+from clapstream.embedder import Floats
+from clapstream.evaluation import TemplateError, evaluate, evaluate_clips, fill_template
+from clapstream.evaluation_report import PlotError, check_plot, plot_confusion, progress_bar, render
+from clapstream.labelled_clips import ClipListError, LabelledClip
+
+FREQUENCIES_HZ = {"low hum": 100, "mid_tone": 1000, "high beep": 5000}
+
+
+class PitchEmbedder:
+    """Hears which of the three frequencies a clip has; knows a label's word wherever the prompt has it."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+        self.batches: list[list[int]] = []
+
+    def embed_audio(self, clips: Sequence[Floats]) -> Floats:
+        self.batches.append([len(clip) for clip in clips])
+        return np.stack([self._pitch(clip) for clip in clips])
+
+    def embed_texts(self, texts: Sequence[str]) -> Floats:
+        self.prompts = list(texts)
+        words = [name.replace("_", " ") for name in FREQUENCIES_HZ]
+        return np.array([[float(word in text) for word in words] for text in texts], dtype=np.float32)
+
+    @staticmethod
+    def _pitch(clip: Floats) -> Floats:
+        spectrum = np.abs(np.fft.rfft(clip))
+        found = np.array([spectrum[round(hz * len(clip) / RATE_HZ)] for hz in FREQUENCIES_HZ.values()])
+        return np.asarray(found / np.linalg.norm(found), dtype=np.float32)
+
+
+def write_tone(path: Path, name: str, seconds: float = 0.2) -> None:
+    time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * FREQUENCIES_HZ[name] * time), RATE_HZ)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[LabelledClip]:
+    """Two clips a label in two folds; the second mid_tone is really a high beep."""
+    made = []
+    for line, (label, sound, fold) in enumerate(
+        [
+            ("low hum", "low hum", "1"),
+            ("low hum", "low hum", "2"),
+            ("mid_tone", "mid_tone", "1"),
+            ("mid_tone", "high beep", "2"),
+            ("high beep", "high beep", "1"),
+            ("high beep", "high beep", "2"),
+        ],
+        start=2,
+    ):
+        path = tmp_path / f"{line}.wav"
+        write_tone(path, sound)
+        made.append(LabelledClip(path, label, fold, line))
+    return made
+
+
+def test_the_figures_are_those_of_the_known_answers(clips: list[LabelledClip]) -> None:
+    embedder = PitchEmbedder()
+    evaluation = evaluate_clips(clips, embedder, checkpoint="pitch")
+    assert embedder.prompts == [
+        "This is a sound of high beep.",
+        "This is a sound of low hum.",
+        "This is a sound of mid tone.",
+    ]
+    assert evaluation.clips == 6
+    assert evaluation.top1 == pytest.approx(5 / 6)
+    assert [(fold.fold, fold.clips, fold.top1) for fold in evaluation.folds] == [
+        ("1", 3, 1.0),
+        ("2", 3, pytest.approx(2 / 3)),
+    ]
+    np.testing.assert_array_equal(evaluation.confusion, [[2, 0, 0], [0, 2, 0], [1, 0, 1]])
+    beep, hum, tone = evaluation.labels
+    assert (hum.clips, hum.recall, hum.average_precision, hum.taken_for) == (2, 1.0, pytest.approx(1.0), "")
+    assert (tone.recall, tone.taken_for) == (0.5, "high beep")
+    mean = np.mean([beep.average_precision, hum.average_precision, tone.average_precision])
+    assert evaluation.mean_average_precision == pytest.approx(mean)
+
+
+def test_clips_go_in_batches_and_are_counted(clips: list[LabelledClip]) -> None:
+    embedder = PitchEmbedder()
+    counted: list[tuple[int, int]] = []
+    evaluate_clips(clips * 6, embedder, progress=lambda done, total: counted.append((done, total)))
+    assert [len(batch) for batch in embedder.batches] == [16, 16, 4]
+    assert counted == [(16, 36), (32, 36), (36, 36)]
+
+
+def test_only_the_first_ten_seconds_are_heard(tmp_path: Path) -> None:
+    write_tone(tmp_path / "long.wav", "low hum", seconds=12.0)
+    embedder = PitchEmbedder()
+    evaluate_clips([LabelledClip(tmp_path / "long.wav", "low hum")], embedder)
+    assert embedder.batches == [[10 * RATE_HZ]]
+
+
+def test_audio_that_cannot_be_read_names_its_line(clips: list[LabelledClip]) -> None:
+    clips[3].path.write_text("no sound")
+    with pytest.raises(ClipListError, match=r"line 5: .*5\.wav"):
+        evaluate_clips(clips, PitchEmbedder())
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["a sound", "{label} {}", "{0}", "{name}", "{label", "{label.__class__} x", "{label:{x}}", "{label!x}"],
+)
+def test_a_template_has_the_label_and_nothing_else_in_braces(template: str) -> None:
+    with pytest.raises(TemplateError, match="template"):
+        fill_template(template, "dog")
+
+
+def test_underscores_are_spaces_in_a_prompt() -> None:
+    assert fill_template("I hear {label}: {label}!", "crying_baby") == "I hear crying baby: crying baby!"
+
+
+def test_the_report_names_what_was_measured(clips: list[LabelledClip]) -> None:
+    lines = render(evaluate_clips(clips, PitchEmbedder(), checkpoint="pitch")).splitlines()
+    assert lines[0] == "checkpoint  pitch"
+    assert "top-1       83.3%" in lines
+    assert "fold 2      66.7% of 3 clips" in lines
+    assert "over folds  83.3% ± 16.7%" in lines
+    assert lines[-1].split()[:3] == ["mid_tone", "2", "50%"]
+    assert lines[-1].endswith("high beep")
+
+
+def test_the_picture_is_a_png(clips: list[LabelledClip], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "confusion.png"
+    plot_confusion(evaluate_clips(clips, PitchEmbedder()), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    with pytest.raises(PlotError, match="does not exist"):
+        check_plot(tmp_path / "none" / "confusion.png")
+
+
+def test_the_bar_is_silent_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress_bar() as progress:
+        progress(1, 2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_wrong_template_is_found_before_a_checkpoint_is_loaded(clips: list[LabelledClip], tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"file,label\n{clips[0].path.name},dog\n")
+    with pytest.raises(TemplateError):
+        evaluate(tmp_path / "list.csv", "no such checkpoint", template="dog")
