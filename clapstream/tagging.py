@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clapstream.audio.block import RATE_HZ
+from clapstream.audio.block import RATE_HZ, Block
+from clapstream.audio.windower import Window, Windower
 
 Floats = NDArray[np.float32]
 _WINDOWS_AT_ONCE = 8
@@ -21,47 +24,71 @@ class WindowScorer(Protocol):
     def score(self, windows: Sequence[Floats]) -> Floats: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TaggedWindow:
-    """Scores 0..1 `(labels,)` of the frames `[first_frame, end_frame)` of a file."""
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """How surely a label is in a window of a file; times count from the start of the file."""
 
-    first_frame: int
-    end_frame: int
-    scores: Floats
+    file: str
+    start_seconds: float
+    end_seconds: float
+    label: str
+    score: float
 
-    @property
-    def start_seconds(self) -> float:
-        """Start, from the start of the file."""
-        return self.first_frame / RATE_HZ
+    def as_json(self) -> str:
+        """One line for programs to read."""
+        return json.dumps(
+            {
+                "file": self.file,
+                "start": round(self.start_seconds, 3),
+                "end": round(self.end_seconds, 3),
+                "label": self.label,
+                "score": round(self.score, 4),
+            },
+            ensure_ascii=False,
+        )
 
-    @property
-    def end_seconds(self) -> float:
-        """End, from the start of the file."""
-        return self.end_frame / RATE_HZ
+    def as_text(self) -> str:
+        """One line for people to read."""
+        return f"{self.file}  {self.start_seconds:8.2f} {self.end_seconds:8.2f}  {self.score:.2f}  {self.label}"
 
 
-def window_spans(frames: int, window_frames: int, hop_frames: int) -> list[tuple[int, int]]:
-    """Where the windows of a file lie: one every hop, the last one ending with the file, so that all is covered.
+def file_windows(blocks: Iterable[Block], window_frames: int, hop_frames: int) -> Iterator[Window]:
+    """The windows of a file: one every hop, and one that ends with the file, so that every frame is in one.
 
-    A file shorter than a window is one window. Raises ValueError for an empty file.
+    Partial windows appear only where no whole one has the frames: in a file shorter than a window, or at the start
+    when a window is no whole number of hops.
     """
-    if frames <= 0:
-        raise ValueError("an empty file has no windows")
-    if frames <= window_frames:
-        return [(0, frames)]
-    firsts = list(range(0, frames - window_frames + 1, hop_frames))
-    if firsts[-1] + window_frames < frames:
-        firsts.append(frames - window_frames)
-    return [(first, first + window_frames) for first in firsts]
+    windower = Windower(window_frames, hop_frames)
+    partial: Window | None = None
+    for window in itertools.chain.from_iterable(windower.push(block) for block in blocks):
+        if window.partial:
+            partial = window
+            continue
+        if partial is not None and window.first_frame > 0:
+            yield partial
+        partial = None
+        yield window
+    last = windower.flush() or partial
+    if last is not None:
+        yield last
 
 
-def tag_samples(
-    samples: Floats, detector: WindowScorer, *, window_frames: int, hop_frames: int
-) -> Iterator[TaggedWindow]:
-    """Score a mono 48 kHz file `(frames,)`; windows come out in order."""
-    spans = window_spans(len(samples), window_frames, hop_frames)
-    for position in range(0, len(spans), _WINDOWS_AT_ONCE):
-        batch = spans[position : position + _WINDOWS_AT_ONCE]
-        scores = detector.score([samples[first:end] for first, end in batch])
-        for (first, end), row in zip(batch, scores, strict=True):
-            yield TaggedWindow(first, end, row)
+def tag_blocks(
+    file: str,
+    blocks: Iterable[Block],
+    detector: WindowScorer,
+    thresholds: Sequence[tuple[str, float]],
+    *,
+    window_frames: int,
+    hop_frames: int,
+) -> Iterator[list[Tag]]:
+    """The tags of each window of a file, in order; `thresholds` gives the labels and their least scores."""
+    windows = file_windows(blocks, window_frames, hop_frames)
+    while batch := list(itertools.islice(windows, _WINDOWS_AT_ONCE)):
+        for window, row in zip(batch, detector.score([window.samples for window in batch]), strict=True):
+            start, end = window.first_frame / RATE_HZ, window.end_frame / RATE_HZ
+            yield [
+                Tag(file, start, end, label, float(score))
+                for (label, threshold), score in zip(thresholds, row, strict=True)
+                if score >= threshold
+            ]

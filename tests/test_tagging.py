@@ -1,39 +1,55 @@
-"""Windows over a whole file."""
+"""Windows and tags over a whole file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clapstream.tagging import tag_samples, window_spans
+from clapstream.audio.block import RATE_HZ, Block
+from clapstream.tagging import file_windows, tag_blocks
 
 
-@given(frames=st.integers(1, 500), window=st.integers(1, 60), data=st.data())
-def test_windows_cover_every_frame_and_stay_inside(frames: int, window: int, data: st.DataObject) -> None:
+def blocks(frames: int, size: int) -> list[Block]:
+    samples = np.arange(frames, dtype=np.float32)
+    return [Block(first, samples[first : first + size]) for first in range(0, frames, size)]
+
+
+@given(frames=st.integers(1, 500), window=st.integers(1, 60), size=st.integers(1, 200), data=st.data())
+def test_windows_cover_every_frame_and_are_whole_where_they_can_be(
+    frames: int, window: int, size: int, data: st.DataObject
+) -> None:
     hop = data.draw(st.integers(1, window))
-    spans = window_spans(frames, window, hop)
-    assert spans[0][0] == 0
-    assert spans[-1][1] == frames
-    assert all(end - first == min(window, frames) for first, end in spans)
-    assert all(0 < later[0] - earlier[0] <= hop for earlier, later in zip(spans, spans[1:], strict=False))
+    windows = list(file_windows(blocks(frames, size), window, hop))
+    covered = {frame for each in windows for frame in range(each.first_frame, each.end_frame)}
+    assert covered == set(range(frames))
+    assert windows[-1].end_frame == frames
+    assert sum(each.partial for each in windows) <= 1
+    assert all(float(each.samples[0]) == each.first_frame for each in windows)
 
 
-def test_an_empty_file_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        window_spans(0, 10, 5)
+def test_no_sound_gives_no_windows() -> None:
+    assert list(file_windows([], 10, 5)) == []
 
 
-def test_scores_belong_to_their_windows() -> None:
-    class FirstSample:
+def test_tags_are_those_above_their_threshold_with_the_times_of_their_window() -> None:
+    class Half:
         def score(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-            return np.array([[window[0]] for window in windows], dtype=np.float32)
+            return np.array([[0.5, 0.25] for _ in windows], dtype=np.float32)
 
-    samples = np.arange(100, dtype=np.float32)
-    tagged = list(tag_samples(samples, FirstSample(), window_frames=10, hop_frames=5))
-    assert len(tagged) == 19
-    assert all(float(window.scores[0]) == window.first_frame for window in tagged)
+    sound = [Block(0, np.zeros(3 * RATE_HZ, dtype=np.float32))]
+    window_tags = list(
+        tag_blocks(
+            "yard.wav", sound, Half(), [("dog", 0.5), ("cat", 0.3)], window_frames=2 * RATE_HZ, hop_frames=RATE_HZ
+        )
+    )
+    assert [[tag.label for tag in tags] for tags in window_tags] == [["dog"], ["dog"]]
+    assert [json.loads(tags[0].as_json()) for tags in window_tags] == [
+        {"file": "yard.wav", "start": 0.0, "end": 2.0, "label": "dog", "score": 0.5},
+        {"file": "yard.wav", "start": 1.0, "end": 3.0, "label": "dog", "score": 0.5},
+    ]
+    assert "dog" in window_tags[0][0].as_text()

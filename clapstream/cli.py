@@ -1,0 +1,104 @@
+"""The command line. Exit codes: 0 done or stopped by a signal, 1 runtime failure, 2 usage or configuration error.
+
+Heavy modules (torch, PortAudio, rich) are imported by the command that needs them, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clapstream import __version__
+
+OK = 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = build_parser().parse_args(arguments)
+    _set_up_logging(options.verbose)
+    module, _, function = options.command.partition(":")
+    try:
+        exit_code: int = getattr(importlib.import_module(f"clapstream.commands.{module}"), function)(options)
+        return exit_code
+    except KeyboardInterrupt:
+        return OK
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="clapstream", description="Tells what a home sounds like: labels in plain words, events over MQTT."
+    )
+    parser.add_argument("--version", action="version", version=f"clapstream {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="log every window too")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, command: str, summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary, parents=[common])
+        added.set_defaults(command=command)
+        return added
+
+    run = add("run", "listen:run", "listen to the configured sources until stopped")
+    _add_config(run)
+    run.add_argument(
+        "--dashboard",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="live view (default: on a terminal)",
+    )
+
+    demo = add(
+        "demo", "listen:run_demo", "listen to a minute of recorded sounds: no microphone, broker or network needed"
+    )
+    demo.add_argument("--dashboard", action=argparse.BooleanOptionalAction, default=None, help="as for run")
+
+    tag = add("tag", "tag:run", "tell what is in sound files, window by window")
+    tag.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any format libsndfile reads")
+    tag.add_argument("--label", action="append", metavar="TEXT", help="listen for this instead of the label file's")
+    tag.add_argument("--json", action="store_true", help="one JSON object a line")
+    tag.add_argument("--all", action="store_true", help="every label, not only those above their threshold")
+    _add_config(tag)
+
+    add("devices", "devices:run", "list the microphones that PortAudio sees")
+    _add_config(add("check", "check:run", "check the configuration and name everything that is wrong with it"))
+
+    evaluate = add("eval", "evaluate:run", "zero-shot accuracy on a list of labelled files")
+    evaluate.add_argument("csv", type=Path, metavar="CSV", help="columns file, label and, if you like, fold")
+    evaluate.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
+    evaluate.add_argument("--audio-folder", type=Path, help="where the files are (default: beside the CSV)")
+    evaluate.add_argument("--template", default=None, help="prompt, with {label} in it")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    evaluate.add_argument("--plot", type=Path, metavar="PNG", help="write a picture of the confusions")
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="clapstream.yaml (default: the packaged one)"
+    )
+
+
+def _set_up_logging(verbose: bool) -> None:
+    """Log to stderr; under systemd with its level prefixes, which also brings its own time stamps."""
+    if "JOURNAL_STREAM" in os.environ:
+        logging.addLevelName(logging.DEBUG, "<7>")
+        logging.addLevelName(logging.INFO, "<6>")
+        logging.addLevelName(logging.WARNING, "<4>")
+        logging.addLevelName(logging.ERROR, "<3>")
+        line = "%(levelname)s%(name)s: %(message)s"
+    else:
+        line = "%(asctime)s %(levelname)-7s %(message)s"
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=line, stream=sys.stderr)
+    for chatty in ("asyncio", "aiomqtt", "matplotlib", "httpx", "filelock"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

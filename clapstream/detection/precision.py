@@ -1,0 +1,80 @@
+"""Where and how precisely the audio tower runs: chosen by what the machine has, checked on a probe window."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+import torch
+
+from clapstream.clap.audio import ClapAudioModelWithProjection
+from clapstream.clap.features import ClapFeatureExtractor
+
+_logger = logging.getLogger(__name__)
+
+LEAST_COSINE = 0.999
+"""A faster precision is used only if its embedding of the probe window is at least this close to fp32's."""
+
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CPU_FLAGS_FOR_BF16 = {"amx_bf16", "avx512_bf16"}
+
+
+class DeviceError(Exception):
+    """The device that the configuration asks for is not there."""
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU. Raises DeviceError for a device that torch does not see."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"model.device: {wanted} is not there; torch {torch.__version__} sees {torch.cuda.device_count()} GPUs"
+        )
+    return device
+
+
+def choose_precision(
+    wanted: str, tower: ClapAudioModelWithProjection, extractor: ClapFeatureExtractor, device: torch.device
+) -> torch.dtype:
+    """The precision to run an fp32 tower in; `auto` takes bf16 where hardware has it and the probe agrees."""
+    if wanted != "auto":
+        return _PRECISIONS[wanted]
+    if not has_bf16(device):
+        return torch.float32
+    cosine = probe_cosine(tower, extractor, device, torch.bfloat16)
+    if cosine >= LEAST_COSINE:
+        return torch.bfloat16
+    _logger.warning("bf16 is off on this machine: cosine %.5f with fp32 on the probe window", cosine)
+    return torch.float32
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    cpu_info = Path("/proc/cpuinfo")
+    return cpu_info.is_file() and bool(_CPU_FLAGS_FOR_BF16 & set(cpu_info.read_text().split()))
+
+
+def probe_cosine(
+    tower: ClapAudioModelWithProjection, extractor: ClapFeatureExtractor, device: torch.device, dtype: torch.dtype
+) -> float:
+    """Cosine of the probe window's embedding in `dtype` with the one in fp32."""
+    features = extractor(probe_window(), return_tensors="pt", device=device, seed=0)["input_features"]
+    is_longer = torch.zeros((1, 1), dtype=torch.bool, device=device)
+    with torch.inference_mode():
+        exact = tower(input_features=features, is_longer=is_longer).audio_embeds
+        fast = copy.deepcopy(tower).to(dtype)(input_features=features.to(dtype), is_longer=is_longer).audio_embeds
+    return torch.nn.functional.cosine_similarity(exact.float(), fast.float()).item()
+
+
+def probe_window() -> torch.Tensor:
+    """10 s at 48 kHz with something everywhere: a sweep with a pulse twice a second over faint noise."""
+    time = torch.arange(480_000, dtype=torch.float64) / 48_000
+    sweep = torch.sin(2 * torch.pi * (60 * time + 300 * time**2)) * 0.3
+    pulse = torch.exp(-((time % 0.5) * 30)) * 0.3
+    noise = torch.randn(480_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.01
+    return (sweep * pulse + noise).float()
