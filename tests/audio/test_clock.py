@@ -1,0 +1,104 @@
+"""Frames keep the right time over drift, late blocks, jumps and years."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clapstream.audio.block import RATE_HZ
+from clapstream.audio.clock import STEP_MICROSECONDS, StreamClock, WallClockWatch
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+class TestStreamClock:
+    def test_is_frames_over_rate_at_first(self) -> None:
+        clock = StreamClock(START)
+        assert clock.utc(0) == START
+        assert clock.utc(RATE_HZ * 3 // 2) == START + seconds(1.5)
+
+    @pytest.mark.parametrize("drift_ppm", [-100, -50, 0, 50, 100])
+    def test_follows_a_drifting_sound_card(self, drift_ppm: int) -> None:
+        clock = StreamClock(START)
+        jitter = random.Random(1)
+        for second in range(0, 24 * 3600, 5):
+            frame = int(second * RATE_HZ * (1 + drift_ppm * 1e-6))
+            late = 0.1 if second % 60 == 0 else 0.1 + jitter.random()
+            clock.arrived(frame, START + seconds(second + late))
+            assert abs((clock.utc(frame) - START).total_seconds() - second) < 0.02
+
+    def test_the_usual_delay_of_blocks_is_no_drift(self) -> None:
+        clock = StreamClock(START)
+        for second in range(600):
+            clock.arrived(second * RATE_HZ, START + seconds(second + 1.5))
+        assert clock.utc(600 * RATE_HZ) == START + seconds(600)
+
+    def test_steps_over_a_suspend(self) -> None:
+        clock = StreamClock(START)
+        for second in range(600):
+            asleep = 3600 if second >= 300 else 0
+            clock.arrived(second * RATE_HZ, START + seconds(second + asleep))
+        assert clock.utc(200 * RATE_HZ) == START + seconds(200)
+        assert clock.utc(599 * RATE_HZ) == START + seconds(599 + 3600)
+
+    def test_goes_on_when_the_wall_clock_is_set_back(self) -> None:
+        clock = StreamClock(START)
+        for second in range(600):
+            set_back = 7200 if second >= 300 else 0
+            clock.arrived(second * RATE_HZ, START + seconds(second - set_back))
+        assert clock.utc(599 * RATE_HZ) == START + seconds(599)
+
+    def test_a_file_read_fast_keeps_its_own_time(self) -> None:
+        clock = StreamClock(START)
+        for second in range(3600):
+            clock.arrived(second * RATE_HZ, START + seconds(second / 100))
+        assert clock.utc(3600 * RATE_HZ) == START + seconds(3600)
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(1, 90 * RATE_HZ), st.integers(-4 * STEP_MICROSECONDS, 4 * STEP_MICROSECONDS)),
+            max_size=60,
+        )
+    )
+    def test_never_goes_backwards_and_never_changes_its_mind(self, blocks: list[tuple[int, int]]) -> None:
+        clock = StreamClock(START)
+        frame, asked = 0, {0: clock.utc(0)}
+        for frames, late in blocks:
+            frame += frames
+            clock.arrived(frame, START + seconds(frame / RATE_HZ) + timedelta(microseconds=late))
+            asked[frame] = clock.utc(frame)
+            assert all(clock.utc(earlier) == answer for earlier, answer in asked.items())
+        answers = [asked[key] for key in sorted(asked)]
+        assert answers == sorted(answers)
+        near = [clock.utc(frame + offset) for offset in range(-50, 1)]
+        assert near == sorted(near)
+
+    def test_a_century_loses_no_precision(self) -> None:
+        clock = StreamClock(START)
+        century = 36_525 * 24 * 3600
+        assert clock.utc(century * RATE_HZ + 48) - START == seconds(century) + timedelta(milliseconds=1)
+
+
+class TestWallClockWatch:
+    @pytest.mark.parametrize(
+        ("wall", "monotonic", "jump"),
+        [
+            (10.0, 10.0, 0.0),
+            (10.4, 10.0, 0.0),
+            (3610.0, 10.0, 3600.0),
+            (-3590.0, 10.0, -3600.0),
+        ],
+    )
+    def test_tells_jumps_from_slewing(self, wall: float, monotonic: float, jump: float) -> None:
+        walls, monotonics = iter([0.0, wall, wall + 1]), iter([0.0, monotonic, monotonic + 1])
+        watch = WallClockWatch(lambda: next(walls), lambda: next(monotonics))
+        assert watch.jump_seconds() == pytest.approx(jump)
+        assert watch.jump_seconds() == 0.0

@@ -1,0 +1,24 @@
+"""What arrives is made finite, limited and mono."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clapstream.audio.samples import choose_channel, sane_samples
+
+
+def test_sane_samples() -> None:
+    wild = np.array([0.5, np.nan, np.inf, -np.inf, 3.0, -1e30, -0.25], dtype=np.float32)
+    samples, replaced = sane_samples(wild)
+    np.testing.assert_array_equal(samples, np.array([0.5, 0, 0, 0, 1, -1, -0.25], dtype=np.float32))
+    assert replaced == 3
+    assert samples.dtype == np.float32
+
+
+@pytest.mark.parametrize(("channel", "expected"), [("mix", 2.0), ("left", 1.0), ("right", 2.0), (0, 1.0), (2, 3.0)])
+def test_choose_channel(channel: str | int, expected: float) -> None:
+    three = np.tile(np.array([1, 2, 3], dtype=np.float32), (4, 1))
+    chosen = choose_channel(three, channel)
+    assert chosen.dtype == np.float32
+    np.testing.assert_array_equal(chosen, np.full(4, expected))
