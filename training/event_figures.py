@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -75,19 +76,30 @@ def render(figures: EventFigures) -> str:
         f"event-based F1, start within {COLLAR_SECONDS} s:          {figures.onset_f1:.2f}",
         f"event-based F1, start and end within {COLLAR_SECONDS} s:  {figures.f1:.2f}",
         "",
-        f"{'background':<12}  minutes  false events  an hour  which",
+        render_false_events(figures),
+        "",
+        f"{'label':<22}  events  reported  found  F1 (start)",
     ]
-    for kind, hours in figures.hours.items():
-        wrong = figures.false_events[kind]
-        counts = f"{kind:<12}  {hours * 60:>7.0f}  {len(wrong):>12}  {len(wrong) / hours:>7.1f}"
-        lines.append(f"{counts}  {', '.join(sorted(wrong))}".rstrip())
-    hours = sum(figures.hours.values())
-    wrong_in_all = sum(map(len, figures.false_events.values()))
-    lines.append(f"{'all':<12}  {hours * 60:>7.0f}  {wrong_in_all:>12}  {wrong_in_all / hours:>7.1f}")
-    lines += ["", f"{'label':<22}  events  reported  found  F1 (start)"]
     for name, label in figures.labels.items():
         lines.append(f"{name:<22}  {label.events:>6}  {label.reported:>8}  {label.found:>5}  {label.f1:>10.2f}")
     return "\n".join(lines)
+
+
+def render_false_events(figures: EventFigures) -> str:
+    """The false events as text, a line for each kind of background."""
+    lines = [f"{'background':<12}  minutes  false events  an hour  which"]
+    for kind, hours in figures.hours.items():
+        which = Counter(figures.false_events[kind]).most_common()
+        lines.append(_false_events_line(kind, hours, which))
+    total = Counter(label for labels in figures.false_events.values() for label in labels)
+    lines.append(_false_events_line("all", sum(figures.hours.values()), total.most_common()))
+    return "\n".join(lines)
+
+
+def _false_events_line(kind: str, hours: float, which: Sequence[tuple[str, int]]) -> str:
+    count = sum(times for _, times in which)
+    named = ", ".join(f"{label} {times}" for label, times in which)
+    return f"{kind:<12}  {hours * 60:>7.0f}  {count:>12}  {count / hours:>7.1f}  {named}".rstrip()
 
 
 def _sed_eval(

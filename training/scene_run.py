@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from clapstream.audio.block import RATE_HZ, Block
 from clapstream.audio.windower import Windower
-from clapstream.config import Settings, load_settings
+from clapstream.config import load_settings
 from clapstream.daemon import event_rules
 from clapstream.detection.detector import Detector
 from clapstream.detection.events import EventTracker
-from training.event_figures import EventFigures, compare
 from training.scenes import Scene, SceneEvent
 
 
-def measure(scenes: Iterable[Scene], checkpoint: str, config: Path | None = None) -> EventFigures:
-    """Run scenes through windows, model, scores and events as the daemon does, and compare with the truth."""
-    settings = load_settings(config)
-    model = settings.model.model_copy(update={"checkpoint": checkpoint})
-    with torch.inference_mode():
-        detector = Detector(model, settings.labels, settings.cache_directory)
-        results = [(scene, detect(scene, detector, settings)) for scene in scenes]
-    return compare(results)
+class SceneListener:
+    """A checkpoint with the windows, labels and thresholds of a configuration (None: the packaged one)."""
 
+    def __init__(self, checkpoint: str, config: Path | None = None) -> None:
+        self._settings = load_settings(config)
+        model = self._settings.model.model_copy(update={"checkpoint": checkpoint})
+        with torch.inference_mode():
+            self._detector = Detector(model, self._settings.labels, self._settings.cache_directory)
 
-def detect(scene: Scene, detector: Detector, settings: Settings) -> list[SceneEvent]:
-    """The events that the daemon would report for a scene."""
-    window_frames = round(settings.window.seconds * RATE_HZ)
-    windower = Windower(window_frames, round(settings.window.hop_seconds * RATE_HZ))
-    tracker = EventTracker(event_rules(settings.labels))
-    transitions = []
-    for window in windower.push(Block(0, scene.samples)):
-        scores = detector.score([window.samples])[0]
-        transitions += tracker.update(window.first_frame, window.end_frame, scores.tolist())
-    transitions += tracker.finish()
-    return [
-        SceneEvent(ended.label.name, ended.start_frame / RATE_HZ, ended.end_frame / RATE_HZ)
-        for ended in transitions
-        if ended.end_frame is not None
-    ]
+    @torch.inference_mode()
+    def detect(self, scene: Scene) -> list[SceneEvent]:
+        """The events that the daemon would report for a scene."""
+        window = self._settings.window
+        windower = Windower(round(window.seconds * RATE_HZ), round(window.hop_seconds * RATE_HZ))
+        tracker = EventTracker(event_rules(self._settings.labels))
+        transitions = []
+        for heard in windower.push(Block(0, scene.samples)):
+            scores = self._detector.score([heard.samples])[0]
+            transitions += tracker.update(heard.first_frame, heard.end_frame, scores.tolist())
+        transitions += tracker.finish()
+        return [
+            SceneEvent(ended.label.name, ended.start_frame / RATE_HZ, ended.end_frame / RATE_HZ)
+            for ended in transitions
+            if ended.end_frame is not None
+        ]

@@ -1,7 +1,7 @@
 """One-minute scenes with known events: validation clips over a background, to measure detection with.
 
-    python -m training.scenes --checkpoint bundled          # the table
-    python -m training.scenes --write FOLDER                # the scenes themselves, to listen to
+    python -m training.scenes --checkpoint bundled   # the figures, and those of an hour of backgrounds alone
+    python -m training.scenes --write FOLDER         # the scenes themselves, to listen to
 
 Every scene is a pure function of its index, so the figures of two checkpoints compare.
 """
@@ -85,13 +85,14 @@ COMPANIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A kind of background: the open clips it is made of, its level, and the label that it is itself."""
+    """A kind of background: the clips it is made of, its level, and the labels that it is itself."""
 
     name: str
     data_label: str
     caption_part: str
     rms_dbfs: float
     own_labels: frozenset[str] = frozenset()
+    folder: str = "open"
 
 
 BACKGROUNDS = (
@@ -100,6 +101,14 @@ BACKGROUNDS = (
     Background("music", "music", "", -38.0, frozenset({"music"})),
     Background("traffic", "car_engine", "traffic", -38.0),
 )
+ALONE = (
+    *BACKGROUNDS,
+    Background(
+        "crowd", "conversation_crowd", "", -38.0, frozenset({"speech", "laughter", "shouting"}), "validation"
+    ),
+)
+"""Backgrounds to listen to without any event: what is reported there, but for their own labels, is false."""
+ALONE_LOUDER_DB = (-10.0, 15.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,17 @@ def make_scenes(data: Path = DATA, count: int = SCENES) -> Iterator[Scene]:
         sounds = [(label, _event_sound(label, path, random)) for label, path in picked]
         samples, events = place(_background(kind, backgrounds[kind], random), sounds, random)
         yield Scene(f"scene-{index:02d}", kind, samples, tuple(events))
+
+
+def make_backgrounds(data: Path = DATA, minutes: int = 60) -> Iterator[Scene]:
+    """Scenes without events: the kinds take turns, each minute at a level of its own."""
+    files = {kind: _background_files(data, kind) for kind in ALONE}
+    for index in range(minutes):
+        kind = ALONE[index % len(ALONE)]
+        random = np.random.default_rng([SEED, SCENES + index])
+        samples = _background(kind, files[kind], random)
+        gain = np.float32(10 ** (random.uniform(*ALONE_LOUDER_DB) / 20))
+        yield Scene(f"background-{index:03d}", kind, np.clip(samples * gain, -1.0, 1.0), ())
 
 
 def plan_scenes(
@@ -227,8 +247,8 @@ def _clips_by_label(data: Path) -> dict[str, list[Path]]:
 
 def _background_files(data: Path, kind: Background) -> list[Path]:
     return [
-        data / "open" / row["file"]
-        for row in _rows(data / "open.csv")
+        data / kind.folder / row["file"]
+        for row in _rows(data / f"{kind.folder}.csv")
         if row["label"] == kind.data_label and kind.caption_part in row["caption"] and float(row["seconds"]) >= 5
     ]
 
@@ -263,15 +283,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.scenes", description=__doc__)
     parser.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="clapstream.yaml (default: the packaged)")
+    parser.add_argument("--minutes", type=int, default=60, help="of backgrounds alone (default: 60)")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the scenes instead")
     options = parser.parse_args()
     if options.write is not None:
         write_scenes(options.write)
         return
-    from training.event_figures import render
-    from training.scene_run import measure
+    from training.event_figures import compare, render, render_false_events
+    from training.scene_run import SceneListener
 
-    print(render(measure(make_scenes(), options.checkpoint, options.config)))
+    listener = SceneListener(options.checkpoint, options.config)
+    print(render(compare([(scene, listener.detect(scene)) for scene in make_scenes()])))
+    alone = compare([(scene, listener.detect(scene)) for scene in make_backgrounds(minutes=options.minutes)])
+    print("\nbackgrounds alone")
+    print(render_false_events(alone))
 
 
 if __name__ == "__main__":

@@ -31,8 +31,10 @@ def write_data(folder: Path) -> None:
     rows = {"validation": [], "open": []}
     for label in ("doorbell", "sneeze", "rain", "door_slam"):
         rows["validation"] += [(f"{label}-{number}.flac", label, f"a {label}", tone(0.5)) for number in (1, 2)]
-    for kind in BACKGROUNDS:
-        rows["open"].append((f"{kind.data_label}.flac", kind.data_label, f"{kind.caption_part} sound", tone(6.0)))
+    for kind in scenes.ALONE:
+        rows[kind.folder].append(
+            (f"{kind.data_label}.flac", kind.data_label, f"{kind.caption_part} sound", tone(6.0))
+        )
     for name, clips in rows.items():
         (folder / name).mkdir()
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
@@ -53,6 +55,15 @@ def test_scenes_are_minutes_that_are_the_same_each_time(tmp_path: Path) -> None:
         assert len(made.events) == 3
         np.testing.assert_array_equal(made.samples, remade.samples)
         assert np.abs(made.samples).max() <= 1.0
+
+
+def test_backgrounds_alone_have_no_events_and_levels_of_their_own(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    made = list(scenes.make_backgrounds(tmp_path, 6))
+    assert [minute.background for minute in made] == [*scenes.ALONE, scenes.ALONE[0]]
+    assert not any(minute.events for minute in made)
+    first, sixth = (np.sqrt(np.mean(made[index].samples ** 2)) for index in (0, 5))
+    assert first != pytest.approx(sixth, rel=0.01)
 
 
 def test_events_are_where_the_truth_says(tmp_path: Path) -> None:
@@ -131,7 +142,7 @@ class TestFigures:
         assert figures.labels["sneeze"].f1 == 0.0
         assert figures.false_events == {"room tone": ["cough"]}
         assert figures.hours["room tone"] == pytest.approx(1 / 60)
-        assert "60.0  cough" in render(figures)
+        assert "60.0  cough 1" in render(figures)
 
     def test_what_the_background_or_a_companion_explains_counts_neither_way(self) -> None:
         truth = scene(SceneEvent("thunder", 10.0, 18.0), background=SPEECH)
