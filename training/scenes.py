@@ -21,6 +21,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from training.paths import DATA, RATE_HZ
+from training.scene_sounds import at_level, extend, join, trim
 
 Floats = NDArray[np.float32]
 
@@ -189,39 +190,6 @@ def place(
         events.append(SceneEvent(label, at / RATE_HZ, (at + len(sound)) / RATE_HZ))
         at += len(sound)
     return np.clip(samples, -1.0, 1.0), events
-
-
-def trim(samples: Floats) -> Floats:
-    """Cut off what is 30 dB below the loudest 20 ms at either end: an event lasts as long as it is heard."""
-    frame = RATE_HZ // 50
-    count = max(1, len(samples) // frame)
-    rms = np.array([np.sqrt(np.mean(part**2)) for part in np.array_split(samples, count)])
-    loud = np.flatnonzero(rms >= rms.max() * 10 ** (-30 / 20))
-    edges = np.linspace(0, len(samples), count + 1).astype(int)
-    return samples[edges[loud[0]] : edges[loud[-1] + 1]]
-
-
-def extend(samples: Floats, frames: int) -> Floats:
-    """Repeat a sound until it has so many frames; one that is long enough is cut."""
-    result = samples
-    while len(result) < frames:
-        result = join(result, samples)
-    return result[:frames]
-
-
-def join(first: Floats, second: Floats) -> Floats:
-    """One sound after the other, cross-faded over 50 ms so that the joint does not click."""
-    fade = min(RATE_HZ // 20, len(first) // 2, len(second) // 2)
-    ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
-    head, tail = np.split(first, [len(first) - fade])
-    return np.concatenate([head, tail * (1 - ramp) + second[:fade] * ramp, second[fade:]])
-
-
-def at_level(samples: Floats, rms_dbfs: float) -> Floats:
-    """Scale to an RMS level (a full-scale square wave is 0 dBFS), or less where peaks would clip."""
-    rms = float(np.sqrt(np.mean(samples**2)))
-    gain = 10 ** (rms_dbfs / 20) / max(rms, 1e-9)
-    return samples * np.float32(min(gain, 0.9 / max(float(np.abs(samples).max()), 1e-9)))
 
 
 def _event_sound(label: str, path: Path, random: np.random.Generator) -> Floats:

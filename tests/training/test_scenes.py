@@ -13,6 +13,7 @@ import soundfile
 
 from training import scenes
 from training.event_figures import compare, render
+from training.scene_sounds import at_level, extend, trim
 from training.scenes import BACKGROUNDS, RATE_HZ, Scene, SceneEvent
 
 ROOM, SPEECH = BACKGROUNDS[0], BACKGROUNDS[1]
@@ -98,21 +99,21 @@ def test_sounds_that_do_not_fit_are_refused() -> None:
 
 def test_trim_keeps_the_sound_and_drops_the_silence() -> None:
     silence = np.zeros(RATE_HZ, dtype=np.float32)
-    trimmed = scenes.trim(np.concatenate([silence, tone(0.5), silence]))
+    trimmed = trim(np.concatenate([silence, tone(0.5), silence]))
     assert len(trimmed) == pytest.approx(RATE_HZ // 2, abs=RATE_HZ // 25)
 
 
 def test_extend_reaches_its_length_without_clicks() -> None:
-    extended = scenes.extend(np.full(RATE_HZ, 0.3, dtype=np.float32), 3 * RATE_HZ)
+    extended = extend(np.full(RATE_HZ, 0.3, dtype=np.float32), 3 * RATE_HZ)
     assert len(extended) == 3 * RATE_HZ
     np.testing.assert_allclose(extended, 0.3, rtol=1e-5)
 
 
 def test_a_level_is_reached_unless_it_would_clip() -> None:
-    assert np.sqrt(np.mean(scenes.at_level(tone(1.0), -20.0) ** 2)) == pytest.approx(0.1, rel=1e-3)
+    assert np.sqrt(np.mean(at_level(tone(1.0), -20.0) ** 2)) == pytest.approx(0.1, rel=1e-3)
     click = np.zeros(RATE_HZ, dtype=np.float32)
     click[0] = 0.1
-    assert np.abs(scenes.at_level(click, -20.0)).max() == pytest.approx(0.9)
+    assert np.abs(at_level(click, -20.0)).max() == pytest.approx(0.9)
 
 
 # It imports the deprecated pkg_resources, so it is only looked for here, where warnings are errors.
