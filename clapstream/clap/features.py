@@ -49,8 +49,8 @@ class ClapFeatureExtractor:
     A sound shorter than `max_length_s` is padded: `repeatpad` repeats it whole as often as it fits and adds
     silence, `repeat` repeats it to the end, `pad` adds silence. Of a longer one `rand_trunc` takes a random crop,
     and `fusion` four views (the whole shrunk, a random crop of each third). `fusion` uses HTK filters and gives
-    every sound four views, `rand_trunc` Slaney's and one. `padding_value`, `return_attention_mask` and `top_db` are
-    kept in the file and change nothing, as in the reference.
+    every sound four views, `rand_trunc` Slaney's and one. `padding_value`, `return_attention_mask`, `top_db` and
+    unknown settings are kept in the file and change nothing, as in the reference.
     """
 
     model_input_names = ("input_features", "is_longer")
@@ -73,7 +73,7 @@ class ClapFeatureExtractor:
     ) -> None:
         require_one_of("truncation", truncation, TRUNCATIONS)
         require_one_of("padding", padding, PADDINGS)
-        for name, value in kept.items():
+        for name, value in {"padding_side": "right", **kept}.items():
             setattr(self, name, value)
         self.feature_size = feature_size
         self.sampling_rate = sampling_rate

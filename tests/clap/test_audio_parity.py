@@ -1,0 +1,231 @@
+"""The audio tower against transformers: every hidden state, attention, pooled output and gradient."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from random_weights import randomise
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from clapstream.clap.audio import ClapAudioModel, ClapAudioModelWithProjection
+from clapstream.clap.config import ClapAudioConfig
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformers
+
+SMALL = {
+    "spec_size": 64,
+    "num_mel_bins": 16,
+    "patch_embeds_hidden_size": 16,
+    "depths": [2, 2],
+    "num_attention_heads": [2, 4],
+    "hidden_size": 32,
+    "window_size": 4,
+    "projection_dim": 24,
+}
+
+GEOMETRIES = {
+    "small": (SMALL, 256),
+    "stretched in time": ({**SMALL, "layer_norm_eps": 1e-3}, 201),
+    "stretched in frequency": (
+        {**SMALL, "spec_size": 60, "patch_size": 5, "patch_stride": 5, "window_size": 3},
+        180,
+    ),
+    "padded windows": ({**SMALL, "window_size": 3}, 250),
+    "overlapping patches": ({**SMALL, "patch_size": [8, 6], "mlp_ratio": 2.0, "qkv_bias": False}, 240),
+    "oblong patches": (
+        {**SMALL, "patch_size": [4, 2], "patch_stride": [4, 2], "enable_patch_layer_norm": False},
+        256,
+    ),
+    "three stages": (
+        {**SMALL, "depths": [1, 3, 2], "num_attention_heads": [1, 2, 8], "hidden_size": 64, "hidden_act": "relu"},
+        256,
+    ),
+    "two channels": ({**SMALL, "patch_embed_input_channels": 2, "num_mel_bins": 32}, 100),
+    "fused": ({**SMALL, "enable_fusion": True, "fusion_type": "aff_2d"}, 256),
+    "fused, overlapping": ({**SMALL, "enable_fusion": True, "patch_size": 8, "aff_block_r": 2}, 201),
+}
+
+
+def pair_of_models(config, ours=ClapAudioModel, reference=transformers.ClapAudioModel):
+    """Both models with the same random weights, in evaluation mode."""
+    theirs = reference(transformers.ClapAudioConfig(**config)).eval()
+    randomise(theirs)
+    model = ours(ClapAudioConfig(**config)).eval()
+    model.load_state_dict(theirs.state_dict(), strict=True)
+    return theirs, model
+
+
+def spectrograms(config, frames, rows=3):
+    """Random decibels `(rows, views, frames, mels)`, and a mark for every second row."""
+    views = 4 if config.get("enable_fusion") else config.get("patch_embed_input_channels", 1)
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(rows, views, frames, config.get("num_mel_bins", 64), generator=generator) * 20 - 40
+    return {"input_features": features, "is_longer": (torch.arange(rows) % 2 == 1)[:, None]}
+
+
+def assert_close(found, expected, relative, absolute, name):
+    torch.testing.assert_close(found, expected, rtol=relative, atol=absolute, msg=lambda text: f"{name}: {text}")
+
+
+def assert_same_output(ours, theirs, tolerance=1e-5):
+    assert set(ours) <= set(theirs)
+    for name in ours:
+        assert_close(ours[name], theirs[name], tolerance, tolerance, name)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_small_geometries(name):
+    config, frames = GEOMETRIES[name]
+    theirs, model = pair_of_models(config)
+    inputs = spectrograms(config, frames)
+    expected = theirs(**inputs, output_hidden_states=True, output_attentions=True)
+    assert_same_output(model(**inputs, output_hidden_states=True, output_attentions=True), expected)
+    with torch.inference_mode():
+        fast = model(**inputs, output_hidden_states=True)  # without attentions another way is taken
+    assert_same_output(fast, expected)
+    assert "attentions" not in fast
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_gradients(name):
+    config, frames = GEOMETRIES[name]
+    config = {**config, "drop_path_rate": 0.0, "hidden_dropout_prob": 0.0}
+    theirs, model = pair_of_models(config)
+    inputs = spectrograms(config, frames, rows=5)  # in training fusion needs two longer rows
+    for training in (False, True):
+        gradients = []
+        for tower in (theirs, model):
+            tower.train(training).zero_grad()
+            features = inputs["input_features"].clone().requires_grad_()
+            output = tower(features, inputs["is_longer"])
+            (output.pooler_output.square().sum() + output.last_hidden_state.sin().mean()).backward()
+            gradients.append({"input": features.grad} | {name: p.grad for name, p in tower.named_parameters()})
+        reference, found = gradients
+        assert reference.keys() == found.keys()
+        for key, gradient in reference.items():
+            assert gradient is not None, key
+            # The loss does not depend on a key's bias: there both gradients are nothing but rounding.
+            scale = float(gradient.abs().max().clamp(min=0.1))
+            assert_close(found[key], gradient, 1e-4, 1e-4 * scale, key)
+
+
+@pytest.fixture(scope="module")
+def default_unfused():
+    return pair_of_models({})
+
+
+@pytest.fixture(scope="module")
+def default_fused():
+    return pair_of_models({"enable_fusion": True})
+
+
+# Twelve layers of up to 768 channels: rounding adds up to 1e-5 on hidden states of up to 20.
+@pytest.mark.parametrize("fixture", ["default_unfused", "default_fused"])
+def test_default_size(request, fixture):
+    theirs, model = request.getfixturevalue(fixture)
+    inputs = spectrograms({"enable_fusion": fixture == "default_fused"}, 1001, rows=2)
+    with torch.inference_mode():
+        expected = theirs(**inputs, output_hidden_states=True)
+        found = model(**inputs, output_hidden_states=True)
+        by_one = model(inputs["input_features"][:1], inputs["is_longer"][:1])
+    assert [tuple(state.shape) for state in found.hidden_states] == [
+        (2, 96, 64, 64), (2, 192, 32, 32), (2, 384, 16, 16), (2, 768, 8, 8), (2, 768, 8, 8),
+    ]  # fmt: skip
+    assert_same_output(found, expected)
+    torch.testing.assert_close(by_one.pooler_output, found.pooler_output[:1], rtol=1e-5, atol=1e-5)
+
+
+def test_fusion_changes_only_the_marked_rows():
+    config, frames = GEOMETRIES["fused"]
+    theirs, model = pair_of_models(config)
+    features = spectrograms(config, frames)["input_features"]
+    with torch.inference_mode():
+        for marks in ([0, 0, 0], [1, 1, 1], [0, 1, 0]):
+            is_longer = torch.tensor(marks, dtype=torch.bool)[:, None]
+            expected = theirs(features, is_longer).pooler_output
+            torch.testing.assert_close(model(features, is_longer).pooler_output, expected, rtol=1e-5, atol=1e-5)
+        none_marked = model(features).pooler_output
+        one_marked = model(features, torch.tensor([[False], [True], [False]])).pooler_output
+    assert (none_marked - one_marked).abs().amax(1).gt(1e-3).tolist() == [False, True, False]
+
+
+def test_before_downsampling_and_tuple():
+    theirs, model = pair_of_models(SMALL)
+    inputs = spectrograms(SMALL, 256)
+    expected = theirs(**inputs, output_hidden_states=True, output_hidden_states_before_downsampling=True)
+    found = model(**inputs, output_hidden_states=True, output_hidden_states_before_downsampling=True)
+    assert_same_output(found, expected)
+    as_tuple = model(**inputs, output_hidden_states=True, return_dict=False)
+    assert isinstance(as_tuple, tuple)
+    assert len(as_tuple) == 3
+    assert torch.equal(as_tuple[1], model(**inputs)["pooler_output"])
+
+
+@pytest.mark.parametrize("window", [4, 8, 12])
+def test_always_partition(window):
+    config = {**SMALL, "window_size": window}
+    theirs, model = pair_of_models(config)  # transformers forgets its window size in any other call
+    inputs = spectrograms(config, 256)
+    arguments = {"always_partition": True, "output_hidden_states": True, "output_attentions": True}
+    assert_same_output(model(**inputs, **arguments), theirs(**inputs, **arguments))
+
+
+def test_projection():
+    theirs, model = pair_of_models(SMALL, ClapAudioModelWithProjection, transformers.ClapAudioModelWithProjection)
+    inputs = spectrograms(SMALL, 256)
+    assert_same_output(model(**inputs, output_hidden_states=True), theirs(**inputs, output_hidden_states=True))
+    assert model(**inputs, return_dict=False)[0].shape == (3, 24)
+
+
+def test_prepared_weights_follow_the_parameters():
+    """Whatever changes the parameters, inference does not go on with what it prepared before."""
+    config, frames = GEOMETRIES["small"]
+    _, model = pair_of_models(config)
+    inputs = spectrograms(config, frames)
+
+    def assert_fresh(tower, tolerance=1e-5):
+        with torch.inference_mode():
+            prepared = tower(**inputs).pooler_output
+        expected = copy.deepcopy(tower)(**inputs).pooler_output  # with gradients: prepares nothing
+        torch.testing.assert_close(prepared, expected, rtol=tolerance, atol=tolerance)
+        return prepared
+
+    first = assert_fresh(model)
+    randomise(model, seed=1)  # in place
+    second = assert_fresh(model)
+    assert not torch.allclose(first, second, atol=1e-2)
+    model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)
+    assert_fresh(model)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(**inputs).pooler_output.sum().backward()
+    optimiser.step()
+    assert not torch.allclose(second, assert_fresh(model), atol=1e-2)
+    rounded = model.to(torch.bfloat16).to(torch.float32)  # may get the memory back that it had before
+    assert_fresh(rounded)
+    with torch.inference_mode():
+        inference_tensors = ClapAudioModel(ClapAudioConfig(**config)).eval()
+        assert torch.equal(inference_tensors(**inputs)[1], inference_tensors(**inputs)[1])
+
+
+def test_inference_takes_the_fused_kernel():
+    """With only that kernel allowed PyTorch raises where it would fall back to the slow path."""
+    config, frames = GEOMETRIES["three stages"]
+    _, model = pair_of_models(config)
+    inputs = spectrograms(config, frames)
+    with torch.inference_mode(), sdpa_kernel([SDPBackend.FLASH_ATTENTION]):
+        fused = model(**inputs).pooler_output
+    torch.testing.assert_close(fused, model(**inputs).pooler_output, rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_points_the_same_way():
+    config, frames = GEOMETRIES["three stages"]
+    _, model = pair_of_models(config)
+    inputs = spectrograms(config, frames)
+    with torch.inference_mode():
+        exact = model(**inputs).pooler_output
+        model.to(torch.bfloat16)
+        rounded = model(inputs["input_features"].bfloat16()).pooler_output.float()
+    assert torch.nn.functional.cosine_similarity(exact, rounded).min() > 0.999

@@ -1,0 +1,166 @@
+"""The whole CLAP against transformers: embeddings, logits, loss and its gradients."""
+
+import warnings
+
+import pytest
+import torch
+from random_weights import randomise
+
+from clapstream.clap.config import ClapConfig
+from clapstream.clap.model import ClapModel
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformers
+
+AUDIO = {
+    "spec_size": 64,
+    "num_mel_bins": 16,
+    "patch_embeds_hidden_size": 16,
+    "depths": [2, 2],
+    "num_attention_heads": [2, 4],
+    "hidden_size": 32,
+    "window_size": 4,
+}
+TEXT = {
+    "vocab_size": 120,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 40,
+    "max_position_embeddings": 30,
+}
+
+
+def pair_of_models(**config):
+    theirs = transformers.ClapModel(transformers.ClapConfig(**config)).eval()
+    randomise(theirs)
+    model = ClapModel(ClapConfig(**config)).eval()
+    model.load_state_dict(theirs.state_dict(), strict=True)
+    return theirs, model
+
+
+def inputs_for(config, frames, pairs):
+    """Spectrograms of which every second is longer, and texts of two lengths."""
+    generator = torch.Generator().manual_seed(2)
+    audio = config.audio_config
+    views = 4 if audio.enable_fusion else 1
+    ids = torch.randint(5, config.text_config.vocab_size, (pairs, 9), generator=generator)
+    mask = torch.ones(pairs, 9, dtype=torch.long)
+    ids[1::2, 6:] = 1
+    mask[1::2, 6:] = 0
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "input_features": torch.randn(pairs, views, frames, audio.num_mel_bins, generator=generator) * 20 - 40,
+        "is_longer": (torch.arange(pairs) % 2 == 1)[:, None],
+    }
+
+
+def assert_same_output(found, expected):
+    for name in ("logits_per_audio", "logits_per_text", "text_embeds", "audio_embeds", "loss"):
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-5)
+    for tower in ("text_model_output", "audio_model_output"):
+        for name in found[tower]:
+            torch.testing.assert_close(found[tower][name], expected[tower][name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["unfused", "fused"])
+def small(request):
+    return pair_of_models(
+        text_config=TEXT, audio_config={**AUDIO, "enable_fusion": request.param}, projection_dim=24
+    )
+
+
+def test_forward_and_gradients(small):
+    theirs, model = small
+    inputs = inputs_for(model.config, 201, pairs=5)
+    expected = theirs(**inputs, return_loss=True)
+    found = model(**inputs, return_loss=True, output_hidden_states=False)
+    assert_same_output(found, expected)
+    gradients = []
+    for tower, output in ((theirs, expected), (model, found)):
+        tower.zero_grad()
+        output.loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in tower.named_parameters()})
+    reference, ours = gradients
+    assert ours.keys() == reference.keys()
+    for name, gradient in reference.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-4 * float(gradient.abs().max() + 1e-2))
+
+
+def test_features_are_the_unit_length_embeddings(small):
+    _, model = small
+    inputs = inputs_for(model.config, 201, pairs=3)
+    with torch.inference_mode():
+        output = model(**inputs)
+        texts = model.get_text_features(inputs["input_ids"], inputs["attention_mask"])
+        sounds = model.get_audio_features(inputs["input_features"], inputs["is_longer"])
+    assert torch.equal(texts, output.text_embeds)
+    assert torch.equal(sounds, output.audio_embeds)
+    torch.testing.assert_close(sounds.norm(dim=-1), torch.ones(3))
+    with pytest.raises(TypeError, match="attention_mask: without meaning for sounds"):
+        model.get_audio_features(inputs["input_features"], attention_mask=inputs["attention_mask"])
+
+
+def test_features_equal_those_of_transformers(small):
+    theirs, model = small
+    inputs = inputs_for(model.config, 201, pairs=3)
+    texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    sounds = {name: inputs[name] for name in ("input_features", "is_longer")}
+    # transformers 5 returns the tower's output with the embedding in pooler_output; 4.34 returned the embedding.
+    for found, expected in (
+        (model.get_text_features(**texts), theirs.get_text_features(**texts).pooler_output),
+        (model.get_audio_features(**sounds), theirs.get_audio_features(**sounds).pooler_output),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_outputs_on_request(small):
+    theirs, model = small
+    inputs = inputs_for(model.config, 201, pairs=2)
+    wanted = {"output_attentions": True, "output_hidden_states": True}
+    found = model(**inputs, return_loss=True, **wanted)
+    assert_same_output(found, theirs(**inputs, return_loss=True, **wanted))
+    assert len(found.audio_model_output.hidden_states) == len(found.text_model_output.attentions) + 1 == 3
+    as_tuple = model(**inputs, return_dict=False)
+    assert [type(value) for value in as_tuple] == [torch.Tensor] * 4 + [tuple] * 2
+    assert torch.equal(as_tuple[0], model(**inputs)["logits_per_audio"])
+
+
+def test_more_texts_than_sounds(small):
+    _, model = small
+    inputs = inputs_for(model.config, 201, pairs=3)
+    inputs["input_features"], inputs["is_longer"] = inputs["input_features"][:2], inputs["is_longer"][:2]
+    assert model(**inputs).logits_per_audio.shape == (2, 3)
+    with pytest.raises(ValueError, match="not 3 texts for 2 sounds"):
+        model(**inputs, return_loss=True)
+    with pytest.raises(ValueError, match="input_features are missing"):
+        model(inputs["input_ids"])
+
+
+def test_initial_weights_are_drawn_as_in_transformers():
+    """Same distribution for each parameter: compared by mean and standard deviation."""
+    config = {"text_config": TEXT, "audio_config": {**AUDIO, "enable_fusion": True}, "projection_dim": 24}
+    torch.manual_seed(0)
+    theirs = transformers.ClapModel(transformers.ClapConfig(**config)).state_dict()
+    model = ClapModel(ClapConfig(**config)).state_dict()
+    assert model.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        found, expected = model[name].float(), expected.float()
+        spread = float(expected.std(correction=0))
+        assert float(found.mean()) == pytest.approx(float(expected.mean()), abs=1e-6 + spread), name
+        assert float(found.std(correction=0)) == pytest.approx(spread, rel=0.35), name
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["unfused", "fused"])
+def test_default_size(fused):
+    """The geometry of the published checkpoints; the text tower of full size in the unfused one only."""
+    text = {**TEXT, "hidden_size": 64} if fused else {}
+    theirs, model = pair_of_models(text_config=text, audio_config={"enable_fusion": fused})
+    inputs = inputs_for(model.config, 1001, pairs=2)
+    with torch.inference_mode():
+        expected = theirs(**inputs, return_loss=True, output_hidden_states=True)
+        found = model(**inputs, return_loss=True, output_hidden_states=True)
+    assert found.audio_embeds.shape == (2, 512)
+    assert_same_output(found, expected)
