@@ -1,0 +1,140 @@
+"""Texts and sounds to what the model reads, in one call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Self, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clapstream.clap.features import (
+    FEATURE_EXTRACTOR_NAME,
+    PADDINGS,
+    TRUNCATIONS,
+    BatchFeature,
+    ClapFeatureExtractor,
+    Clip,
+)
+from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, read_json
+from clapstream.clap.tokenizer import ClapTokenizer, Ids
+
+PROCESSOR_NAME = "processor_config.json"
+"""Where newer versions of transformers keep the feature extractor's settings."""
+
+SOUND_ARGUMENTS = ("device", "generator", "seed")
+TEXT_ARGUMENTS = tuple(inspect.signature(ClapTokenizer.__call__).parameters)
+
+
+class ClapProcessor:
+    """A feature extractor for sounds and a tokenizer for texts.
+
+    `padding`, `truncation` and `max_length` are the texts'. The reference hands them to both, so that
+    `padding=True` for the texts silently replaces the sounds' `repeatpad`; here only values that make sense for
+    sounds alone (`truncation="rand_trunc"`, `padding="repeat"`) go there; `audio_kwargs` does in any case.
+    """
+
+    def __init__(self, feature_extractor: ClapFeatureExtractor, tokenizer: ClapTokenizer) -> None:
+        self.feature_extractor = feature_extractor
+        self.tokenizer = tokenizer
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The arguments of the model that a call may fill in."""
+        return [*self.tokenizer.model_input_names, *self.feature_extractor.model_input_names]
+
+    def __call__(
+        self,
+        text: str | Sequence[str] | None = None,
+        audios: Clip | Sequence[Clip] | None = None,
+        return_tensors: str | None = None,
+        *,
+        audio: Clip | Sequence[Clip] | None = None,
+        sampling_rate: int | None = None,
+        text_kwargs: Mapping[str, Any] | None = None,
+        audio_kwargs: Mapping[str, Any] | None = None,
+        **arguments: Any,
+    ) -> BatchFeature:
+        """Token ids of the texts and spectrograms of the sounds, whichever are given.
+
+        `audio` is the newer name of `audios`; `sampling_rate` is theirs, in hertz. Further arguments are those of
+        `ClapTokenizer` and, for sounds, `device`, `generator` and `seed` of `ClapFeatureExtractor`.
+
+        Raises:
+            ValueError: neither texts nor sounds, both names for sounds, or what the two parts refuse.
+            TypeError: an argument that neither part has.
+        """
+        if audio is not None and audios is not None:
+            raise ValueError("audio and audios are two names for the sounds; give one")
+        sounds = audios if audio is None else audio
+        if text is None and sounds is None:
+            raise ValueError("give text, audio or both")
+        for_texts, for_sounds = split(arguments)
+        batch = BatchFeature()
+        if text is not None:
+            for_texts = {"return_tensors": return_tensors, **for_texts, **(text_kwargs or {})}
+            batch.update(self.tokenizer(text, **for_texts))
+        if sounds is not None:
+            for_sounds = {"sampling_rate": sampling_rate, "return_tensors": return_tensors, **for_sounds}
+            batch.update(self.feature_extractor(sounds, **{**for_sounds, **(audio_kwargs or {})}))
+        return batch
+
+    def batch_decode(
+        self, sequences: Sequence[Ids] | NDArray[np.integer[Any]] | Tensor, **arguments: Any
+    ) -> list[str]:
+        """As `ClapTokenizer.batch_decode`."""
+        return self.tokenizer.batch_decode(sequences, **arguments)
+
+    def decode(self, token_ids: int | Ids, **arguments: Any) -> str:
+        """As `ClapTokenizer.decode`."""
+        return self.tokenizer.decode(token_ids, **arguments)
+
+    def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
+        """Write both parts' files into a directory, which is made if it is missing."""
+        self.feature_extractor.save_pretrained(save_directory)
+        self.tokenizer.save_pretrained(save_directory)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str], **options: Unpack[SourceOptions]
+    ) -> Self:
+        """Read a directory's, a hub id's or the "bundled" checkpoint's feature extractor and tokenizer.
+
+        Raises:
+            CheckpointError: a file is missing, damaged or has a value that is not allowed.
+        """
+        source = CheckpointSource(pretrained_model_name_or_path, **options)
+        return cls(read_feature_extractor(source), ClapTokenizer.from_source(source))
+
+
+def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of a call's further arguments belongs to the texts and what to the sounds; TypeError for the rest."""
+    for_sounds = {
+        name: value
+        for name, value in arguments.items()
+        if name in SOUND_ARGUMENTS
+        or (name == "padding" and value in PADDINGS)
+        or (name == "truncation" and value in TRUNCATIONS)
+    }
+    for_texts = {name: value for name, value in arguments.items() if name not in for_sounds}
+    unknown = [name for name in for_texts if name not in TEXT_ARGUMENTS]
+    if unknown:
+        raise TypeError(f"unknown argument: {', '.join(unknown)}")
+    return for_texts, for_sounds
+
+
+def read_feature_extractor(source: CheckpointSource) -> ClapFeatureExtractor:
+    """The feature extractor, from a file of its own or from the processor's, as transformers 5 writes it."""
+    path = source.require(FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME)
+    if path.name == FEATURE_EXTRACTOR_NAME:
+        return ClapFeatureExtractor.from_source(source)
+    settings = read_json(path).get("feature_extractor")
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path}: has no feature_extractor")
+    try:
+        return ClapFeatureExtractor.from_dict(settings)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
