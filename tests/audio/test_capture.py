@@ -1,0 +1,206 @@
+"""The capture process, run as the daemon runs it, over a PortAudio whose devices the test invents."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clapstream.audio.block import Block, StreamLost
+from clapstream.audio.capture import QUEUED_BLOCKS
+from clapstream.audio.capture_process import Capture, CaptureFormat, open_capture
+from clapstream.audio.microphone import Microphone
+from clapstream.audio.recovery import StreamBrokenError
+from clapstream.audio.source import SourceError
+
+FAKE_SOUNDDEVICE = """
+import ctypes, os, struct, sys, threading, types
+
+class PortAudioError(Exception):
+    pass
+
+default = types.SimpleNamespace(device=[1, -1])
+DEVICES = [
+    {"name": "Speaker", "hostapi": 0, "max_input_channels": 0, "default_samplerate": 48000.0},
+    {"name": "Stereo", "hostapi": 0, "max_input_channels": 2, "default_samplerate": 44100.0},
+    {"name": "Array of six, 16 kHz", "hostapi": 0, "max_input_channels": 6, "default_samplerate": 16000.0},
+    {"name": "Busy", "hostapi": 0, "max_input_channels": 1, "default_samplerate": 48000.0},
+    {"name": "Dying", "hostapi": 0, "max_input_channels": 1, "default_samplerate": 48000.0},
+    {"name": "Overflowing", "hostapi": 0, "max_input_channels": 1, "default_samplerate": 48000.0},
+    {"name": "Flooding", "hostapi": 0, "max_input_channels": 1, "default_samplerate": 48000.0},
+    {"name": "Stuck", "hostapi": 0, "max_input_channels": 1, "default_samplerate": 48000.0},
+]
+
+def query_hostapis(index=None):
+    return {"name": "Invented", "default_input_device": 1}
+
+def query_devices():
+    return DEVICES
+
+class RawInputStream:
+    latency = 0.125
+
+    def __init__(self, device, samplerate, channels, dtype, blocksize, latency, callback, finished_callback):
+        self.name = DEVICES[device]["name"]
+        if self.name == "Busy":
+            raise PortAudioError("Device unavailable")
+        if self.name.startswith("Array") and (samplerate, channels) != (16000, 6):
+            raise PortAudioError("Invalid sample rate or channels")
+        self.samplerate, self.channels, self.blocksize = float(samplerate), channels, blocksize
+        self.callback, self.finished_callback = callback, finished_callback
+
+    def start(self):
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        counts = {"Dying": 2, "Stuck": 0, "Flooding": 500}
+        for number in range(counts.get(self.name, 3)):
+            frame = struct.pack("=%df" % self.channels, *(0.1 * (1 + c) for c in range(self.channels)))
+            overflow = self.name == "Overflowing" and number == 1
+            status = types.SimpleNamespace(input_overflow=overflow)
+            self.callback(memoryview(frame * self.blocksize), self.blocksize, None, status)
+        if self.name == "Dying":
+            self.finished_callback()
+        threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def portaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a sounddevice module of our own before the real one, in the capture process only."""
+
+    def install(source: str) -> None:
+        (tmp_path / "sounddevice.py").write_text(source)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    install(FAKE_SOUNDDEVICE)
+    return install
+
+
+@asynccontextmanager
+async def capturing(device: str | int | None, channel: str | int = "mix") -> AsyncGenerator[Capture, None]:
+    capture = await open_capture(device, channel)
+    try:
+        async with asyncio.timeout(60):
+            yield capture
+    finally:
+        await capture.close()
+
+
+def read(device: str | int | None, channel: str | int = "mix", sounds: int = 1) -> tuple[CaptureFormat, list]:
+    async def run() -> tuple[CaptureFormat, list]:
+        async with capturing(device, channel) as capture:
+            return await capture.read_format(), [await capture.read_sound() for _ in range(sounds)]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.usefixtures("portaudio")
+class TestCapture:
+    def test_records_the_default_at_48_khz(self) -> None:
+        capture_format, (first, second) = read(None, sounds=2)
+        assert capture_format == CaptureFormat(48_000, 2, 0.125)
+        assert (first.first_frame, first.samples.shape) == (0, (4800, 2))
+        assert second.first_frame == 4800
+        np.testing.assert_allclose(first.samples, np.tile([0.1, 0.2], (4800, 1)), rtol=1e-6)
+
+    def test_takes_the_rate_and_channels_that_the_device_insists_on(self) -> None:
+        capture_format, (first,) = read("array")
+        assert capture_format == CaptureFormat(16_000, 6, 0.125)
+        assert first.samples.shape == (1600, 6)
+
+    def test_records_only_the_channels_it_needs(self) -> None:
+        assert read("stereo", "left")[0].channels == 1
+
+    def test_an_overflow_leaves_a_hole(self) -> None:
+        _, sounds = read("Overflowing", sounds=3)
+        assert [sound.first_frame for sound in sounds] == [0, 9600, 14_400]
+
+    @pytest.mark.parametrize(
+        ("device", "channel", "message"),
+        [
+            ("kitchen", "mix", "no microphone has 'kitchen' in its name; there is: 1: Stereo, 2: Array"),
+            (0, "mix", "no microphone has index 0"),
+            ("Busy", "mix", "Busy cannot be opened: Device unavailable"),
+            ("Busy", "right", "Busy has 1 channel(s): there is no channel right"),
+            ("Stereo", 2, "Stereo has 2 channel(s): there is no channel 2"),
+        ],
+    )
+    def test_says_why_it_cannot(self, device: str | int, channel: str | int, message: str) -> None:
+        with pytest.raises(StreamBrokenError) as error:
+            read(device, channel)
+        assert message in str(error.value)
+
+    def test_a_device_that_gives_up_is_lost(self) -> None:
+        with pytest.raises(StreamBrokenError, match="stopped delivering"):
+            read("Dying", sounds=3)
+
+    def test_a_killed_process_is_a_lost_device(self) -> None:
+        async def run() -> None:
+            async with capturing("Stuck") as capture:
+                await capture.read_format()
+                capture._process.kill()
+                await capture.read_sound()
+
+        with pytest.raises(StreamBrokenError, match="ended unexpectedly"):
+            asyncio.run(run())
+
+    def test_closing_kills_a_process_that_is_stopped(self) -> None:
+        async def run() -> int | None:
+            async with capturing("Stuck") as capture:
+                await capture.read_format()
+                os.kill(capture._process.pid, signal.SIGSTOP)
+            return capture._process.returncode
+
+        assert asyncio.run(run()) == -signal.SIGKILL
+
+    def test_ends_when_the_daemon_is_gone(self) -> None:
+        async def run() -> int:
+            async with capturing("Stuck") as capture:
+                await capture.read_format()
+                capture._process.stdin.close()
+                return await capture._process.wait()
+
+        assert asyncio.run(run()) == 0
+
+
+class TestMicrophone:
+    @pytest.mark.usefixtures("portaudio")
+    def test_a_consumer_that_is_late_costs_counted_blocks_not_memory(self) -> None:
+        async def run() -> tuple[int, list[Block], int]:
+            source = Microphone("kitchen", "Flooding")
+            blocks = []
+            async with asyncio.timeout(60), aclosing(source.items()) as items:
+                async for item in items:
+                    if isinstance(item, StreamLost):  # the flood is over
+                        break
+                    if isinstance(item, Block):
+                        blocks.append(item)
+                    if len(blocks) == 1:
+                        await asyncio.sleep(1)
+            return source.dropped_blocks, blocks
+
+        dropped, blocks = asyncio.run(run())
+        pipe_blocks = 20  # what the pipe and the reader hold beside the queue
+        assert len(blocks) <= QUEUED_BLOCKS + pipe_blocks
+        seen = {block.first_frame for block in blocks}
+        missing = [number for number in range(blocks[-1].end_frame // 4800) if number * 4800 not in seen]
+        assert dropped == len(missing)
+
+    def test_without_portaudio_it_says_what_to_install(self, portaudio: Callable[[str], None]) -> None:
+        portaudio("raise OSError('PortAudio library not found')")
+
+        async def run() -> None:
+            async with aclosing(Microphone("kitchen").items()) as items:
+                await anext(items)
+
+        with pytest.raises(
+            SourceError, match=r"source kitchen: .*PortAudio library not found.*apt install libportaudio2"
+        ):
+            asyncio.run(run())
