@@ -1,0 +1,201 @@
+"""The live terminal dashboard: a sink that draws.
+
+Drawing happens in a thread of its own, because writing to a terminal can block for as long as its user likes
+(Ctrl-S, a stalled remote shell), and that must not cost sound. What it gives up when it cannot keep up: pictures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.live import Live
+from rich.segment import Segment
+
+from clapstream.sinks.dashboard_state import DashboardState, Notice, add_notice, apply, initial_state
+from clapstream.sinks.dashboard_view import render
+from clapstream.updates import Update
+
+IDLE_SECONDS = 1.0
+"""The picture is drawn this often when nothing happens: clock and durations go on."""
+LEAST_SECONDS = 0.2
+"""Time between two pictures at least."""
+GRACE_SECONDS = 1.0
+"""How long `run` waits for a terminal that takes no more output."""
+
+_logger = logging.getLogger(__name__)
+
+
+def _local_now() -> datetime:
+    return datetime.now().astimezone()
+
+
+class DashboardSink:
+    """Shows on `console` (default: standard output) what all sources hear, until it is closed.
+
+    While it runs, log lines for a terminal would tear the picture: they are held back, and warnings appear in the
+    footer instead.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        model: str,
+        device: str,
+        node: str,
+        sources: Sequence[str],
+        broker: str | None,
+        now: Callable[[], datetime] = _local_now,
+    ) -> None:
+        self._console = console if console is not None else Console()
+        self._now = now
+        self._state = initial_state(node=node, model=model, device=device, sources=sources, broker=broker)
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._stop = threading.Event()
+        self._closed = asyncio.Event()
+
+    @property
+    def state(self) -> DashboardState:
+        """What the next picture shows."""
+        return self._state
+
+    def offer(self, update: Update) -> None:
+        """Take one update into the next picture."""
+        self._change(lambda state: apply(state, update))
+
+    def set_broker_state(self, text: str) -> None:
+        """Show how the connection to the broker is: connecting, online or offline."""
+        self._change(lambda state: replace(state, broker_state=text))
+
+    def notice(self, text: str, *, severe: bool = False) -> None:
+        """Show a line in the footer; may be called from any thread."""
+        self._change(lambda state: add_notice(state, Notice(self._now(), severe, text)))
+
+    async def run(self) -> None:
+        """Draw until `close`; raises what drawing raises, but a terminal that went away only ends the drawing."""
+        drawing: Future[None] = Future()
+        thread = threading.Thread(target=self._draw, args=(drawing,), name="dashboard", daemon=True)
+        with self._holding_back_log_lines():
+            thread.start()
+            drawn = asyncio.wrap_future(drawing)
+            closed = asyncio.create_task(self._closed.wait())
+            either: tuple[asyncio.Future[Any], ...] = (drawn, closed)
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if not drawn.done():
+                    await asyncio.wait({drawn}, timeout=GRACE_SECONDS)
+                if drawn.done():
+                    drawn.result()
+                await closed
+            finally:
+                closed.cancel()
+                self._stop_drawing()
+
+    def close(self) -> None:
+        """Let `run` come to its end; the last picture stays on the terminal if anything was heard."""
+        self._closed.set()
+        self._stop_drawing()
+
+    def _change(self, change: Callable[[DashboardState], DashboardState]) -> None:
+        """Replace the state; log lines come from other threads, hence the lock, which nobody holds for long."""
+        with self._lock:
+            self._state = change(self._state)
+        self._changed.set()
+
+    def _stop_drawing(self) -> None:
+        self._stop.set()
+        self._changed.set()
+
+    def _draw(self, drawing: Future[None]) -> None:
+        """The thread: one picture after each change, at most every `LEAST_SECONDS`."""
+        try:
+            with Live(self._picture(), console=self._console, screen=True, auto_refresh=False) as live:
+                while not self._stop.is_set():
+                    self._changed.clear()
+                    live.update(self._picture(), refresh=True)
+                    self._stop.wait(LEAST_SECONDS)
+                    self._changed.wait(IDLE_SECONDS)
+            if any(source.past for source in self._state.sources.values()):
+                self._console.print(self._picture())
+        except OSError as error:
+            _logger.warning("the dashboard ends, its terminal is gone: %s", error)
+            drawing.set_result(None)
+        except BaseException as error:
+            drawing.set_exception(error)
+        else:
+            drawing.set_result(None)
+
+    def _picture(self) -> RenderableType:
+        width, height = self._console.size
+        return _Encodable(render(self._state, self._now(), width, height))
+
+    @contextlib.contextmanager
+    def _holding_back_log_lines(self) -> Iterator[None]:
+        root = logging.getLogger()
+        held_back = [handler for handler in root.handlers if _writes_to_terminal(handler)]
+        footer = _FooterHandler(self)
+        for handler in held_back:
+            root.removeHandler(handler)
+        root.addHandler(footer)
+        try:
+            yield
+        finally:
+            root.removeHandler(footer)
+            for handler in held_back:
+                root.addHandler(handler)
+
+
+class _FooterHandler(logging.Handler):
+    """Puts warnings and errors into the dashboard's footer."""
+
+    def __init__(self, dashboard: DashboardSink) -> None:
+        super().__init__(logging.WARNING)
+        self._dashboard = dashboard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._dashboard.notice(record.getMessage(), severe=record.levelno >= logging.ERROR)
+
+
+def _writes_to_terminal(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) and handler.stream.isatty()
+
+
+class _Encodable:
+    """What a terminal without Unicode can show of a picture."""
+
+    _PLAIN = str.maketrans("●▆│╎┃▴▲·…▁▂▃▄▅▇█", "*=|:|^!-~___--##")
+
+    def __init__(self, picture: RenderableType) -> None:
+        self._picture = picture
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        encoding = console.encoding
+        for text, style, control in console.render(self._picture, options):
+            if options.ascii_only:
+                text = text.translate(self._PLAIN).encode(encoding, "replace").decode(encoding)
+            yield Segment(text, style, control)
+
+
+def export_svg(
+    state: DashboardState, path: Path, *, now: datetime | None = None, width: int = 100, height: int = 32
+) -> None:
+    """Write a picture of a state that any browser shows, without fetching fonts from elsewhere."""
+    moment = now if now is not None else datetime.now(UTC).astimezone()
+    console = Console(width=width, height=height, record=True, file=io.StringIO(), force_terminal=True)
+    console.print(render(state, moment, width, height))
+    without_fonts = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    console.save_svg(str(path), title=f"clapstream · {state.node}", code_format=without_fonts)
