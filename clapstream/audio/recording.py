@@ -104,6 +104,14 @@ async def _next_block(blocks: Iterator[Block]) -> Block | None:
         raise
 
 
+class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from front to back: soundfile seeks after every read, which tears holes into MP3."""
+
+    def seekable(self) -> bool:
+        """Tell soundfile to leave the position alone."""
+        return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a file; SourceError says what is wrong with it."""
@@ -114,7 +122,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
         if not path.stat().st_size:
             raise SourceError(f"{path}: the file is empty")
-        file = soundfile.SoundFile(path)
+        file = _SequentialFile(path)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:  # TypeError: a raw format without parameters
         raise SourceError(f"{path}: not a sound file that libsndfile reads: {_cause(error)}") from error
     except OSError as error:
