@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
@@ -75,12 +75,13 @@ class CheckpointSource:
         Raises:
             CheckpointError: it has none of them, or cannot be found or reached.
         """
-        unreachable = None
+        source, unreachable = self, None
         for filename in filenames:
             try:
-                path = self.find(filename)
-            except HubUnreachableError as error:  # without a network, another of the files may be in the cache
+                path = source.find(filename)
+            except HubUnreachableError as error:  # another of the files may be in the cache
                 unreachable = unreachable or error
+                source = replace(self, local_files_only=True)
                 continue
             if path is not None:
                 return path
