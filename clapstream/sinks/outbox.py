@@ -1,0 +1,161 @@
+"""What the broker should know, folded from updates (pure).
+
+What lasts (states, attributes, availability, listening) is kept as a snapshot that every connection starts from.
+While connected, changes wait in a bounded queue in their order; where only the newest value matters (heard, level,
+diagnostics) one waits per topic. When the queue is full the broker is too slow for history: it gets the snapshot
+instead, so that a backlog never grows and the last state always arrives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clapstream.sinks import payloads
+from clapstream.sinks.topics import Topics
+from clapstream.slugs import slugify
+from clapstream.updates import (
+    Event,
+    EventEnded,
+    EventStarted,
+    LabelInfo,
+    LabelsChanged,
+    SourceAvailability,
+    SourceDiagnostics,
+    SourceListening,
+    Update,
+    WindowHeard,
+)
+
+QUEUE_LIMIT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One publication; an empty retained payload deletes what the broker retains."""
+
+    topic: str
+    payload: str
+    retain: bool = False
+
+
+class Outbox:
+    """Collects the messages of one node; `sources` are slugs."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        *,
+        sources: Sequence[str],
+        labels: Sequence[LabelInfo],
+        model: str,
+        limit: int = QUEUE_LIMIT,
+    ) -> None:
+        self._topics = topics
+        self._sources = tuple(sources)
+        self._model = model
+        self._limit = limit
+        self._lasting: dict[str, str] = {}
+        self._changes: deque[Message] = deque()
+        self._newest: dict[str, str] = {}
+        self.open = False
+        self.overflows = 0
+        for source in self._sources:
+            # Until a source says that it delivers sound, nobody should rely on it.
+            self._lasting[topics.availability(source)] = payloads.OFFLINE
+            self._lasting[topics.listening(source)] = payloads.ON
+        self._add_labels(labels)
+
+    def put(self, update: Update) -> None:
+        """Fold one update in."""
+        match update:
+            case WindowHeard():
+                source = slugify(update.source)
+                self._replace(self._topics.heard(source), payloads.to_json(payloads.heard(update)))
+                self._replace(self._topics.level(source), payloads.level(update))
+            case EventStarted(event):
+                self._put_event(event, payloads.ON)
+                fired = payloads.to_json(payloads.event_fired(event, self._model))
+                self._change(Message(self._topics.event(slugify(event.source)), fired))
+            case EventEnded(event):
+                self._put_event(event, payloads.OFF)
+            case SourceAvailability(source, is_online):
+                self._last(self._topics.availability(slugify(source)), payloads.online(is_online))
+            case SourceListening(source, listening):
+                self._last(self._topics.listening(slugify(source)), payloads.switch(listening))
+            case SourceDiagnostics(source):
+                text = payloads.to_json(payloads.diagnostics(update))
+                self._replace(self._topics.diagnostics(slugify(source)), text)
+            case LabelsChanged(labels):
+                self._remove_labels(labels)
+                self._add_labels(labels)
+
+    def start(self) -> list[Message]:
+        """A connection is there: collect changes from now on; returns the snapshot that they build on."""
+        self.open = True
+        return self.snapshot()
+
+    def stop(self) -> None:
+        """The connection is gone: only what lasts is remembered."""
+        self.open = False
+        self._changes.clear()
+        self._newest.clear()
+
+    def snapshot(self) -> list[Message]:
+        """Everything that lasts, as retained messages."""
+        return [Message(topic, payload, retain=True) for topic, payload in self._lasting.items()]
+
+    def take(self, most: int) -> list[Message]:
+        """Up to `most` messages in their order, changes before values of the moment."""
+        taken = [self._changes.popleft() for _ in range(min(most, len(self._changes)))]
+        for topic in list(self._newest)[: most - len(taken)]:
+            taken.append(Message(topic, self._newest.pop(topic)))
+        return taken
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether states or events wait, not only values of the moment."""
+        return bool(self._changes)
+
+    def __len__(self) -> int:
+        return len(self._changes) + len(self._newest)
+
+    def _put_event(self, event: Event, state: str) -> None:
+        source = slugify(event.source)
+        attributes = payloads.to_json(payloads.attributes(event))
+        self._last(self._topics.attributes(source, event.label.slug), attributes)
+        self._last(self._topics.state(source, event.label.slug), state)
+
+    def _add_labels(self, labels: Sequence[LabelInfo]) -> None:
+        for topic in self._state_topics(labels):
+            if topic not in self._lasting:
+                self._last(topic, payloads.OFF)
+
+    def _remove_labels(self, kept: Sequence[LabelInfo]) -> None:
+        keep = set(self._state_topics(kept))
+        for topic in [topic for topic in self._lasting if topic.endswith("/state") and topic not in keep]:
+            attributes = topic.removesuffix("state") + "attributes"
+            for gone in (topic, attributes):
+                self._lasting.pop(gone, None)
+                self._change(Message(gone, "", retain=True))
+
+    def _state_topics(self, labels: Sequence[LabelInfo]) -> list[str]:
+        return [self._topics.state(source, label.slug) for source in self._sources for label in labels]
+
+    def _last(self, topic: str, payload: str) -> None:
+        self._lasting[topic] = payload
+        self._change(Message(topic, payload, retain=True))
+
+    def _replace(self, topic: str, payload: str) -> None:
+        if self.open:
+            self._newest[topic] = payload
+
+    def _change(self, message: Message) -> None:
+        if not self.open:
+            return
+        self._changes.append(message)
+        if len(self._changes) > self._limit + 2 * len(self._lasting):
+            self.overflows += 1
+            deletions = [change for change in self._changes if change.retain and not change.payload]
+            self._changes = deque([*deletions, *self.snapshot()])

@@ -1,0 +1,102 @@
+"""Every MQTT topic clapstream speaks on, built from slugs so that no name can break out of its level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clapstream.slugs import slugify
+
+_NOT_IN_A_TOPIC = frozenset("+#\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one node below `base_topic`; arguments named `source` and `label` are slugs."""
+
+    node: str
+    base: str
+    discovery_prefix: str
+
+    @classmethod
+    def of(cls, base_topic: str, node: str, discovery_prefix: str) -> Topics:
+        """Topics for a node by its name; raises ValueError where a configured topic has a wildcard or NUL."""
+        for topic in (base_topic, discovery_prefix):
+            if not topic.strip("/") or _NOT_IN_A_TOPIC.intersection(topic):
+                raise ValueError(f"{topic!r} is no MQTT topic: it must not be empty nor contain '+', '#' or NUL")
+        slug = slugify(node)
+        return cls(slug, f"{base_topic.strip('/')}/{slug}", discovery_prefix.strip("/"))
+
+    @property
+    def device_id(self) -> str:
+        """What Home Assistant knows the node by; also the client identifier, so that a node connects only once."""
+        return f"clapstream_{self.node}"
+
+    @property
+    def status(self) -> str:
+        """`online` or `offline`, retained; the will."""
+        return f"{self.base}/status"
+
+    @property
+    def discovery(self) -> str:
+        """The retained device payload for Home Assistant."""
+        return f"{self.discovery_prefix}/device/{self.device_id}/config"
+
+    @property
+    def home_assistant_status(self) -> str:
+        """Where Home Assistant says `online` after it started."""
+        return f"{self.discovery_prefix}/status"
+
+    @property
+    def commands(self) -> str:
+        """The subscription that covers `listening_set` of every source."""
+        return f"{self.base}/+/listening/set"
+
+    @property
+    def detections(self) -> str:
+        """The subscription that covers `detection` of every source."""
+        return f"{self.base}/+/detection"
+
+    def availability(self, source: str) -> str:
+        """`online` or `offline`, retained: whether the source delivers sound."""
+        return f"{self.base}/{source}/availability"
+
+    def state(self, source: str, label: str) -> str:
+        """`ON` or `OFF`, retained."""
+        return f"{self.base}/{source}/{label}/state"
+
+    def attributes(self, source: str, label: str) -> str:
+        """The newest event of a label, retained."""
+        return f"{self.base}/{source}/{label}/attributes"
+
+    def event(self, source: str) -> str:
+        """What Home Assistant's event entity reads, never retained."""
+        return f"{self.base}/{source}/event"
+
+    def detection(self, source: str) -> str:
+        """Start and end of every event, never retained."""
+        return f"{self.base}/{source}/detection"
+
+    def heard(self, source: str) -> str:
+        """The top labels of the newest window."""
+        return f"{self.base}/{source}/heard"
+
+    def level(self, source: str) -> str:
+        """dBFS of the newest window."""
+        return f"{self.base}/{source}/level"
+
+    def diagnostics(self, source: str) -> str:
+        """Counters of the source."""
+        return f"{self.base}/{source}/diagnostics"
+
+    def listening(self, source: str) -> str:
+        """`ON` or `OFF`, retained: whether the source may listen."""
+        return f"{self.base}/{source}/listening"
+
+    def listening_set(self, source: str) -> str:
+        """Where `ON` or `OFF` is sent to switch listening."""
+        return f"{self.base}/{source}/listening/set"
+
+    def source_of(self, topic: str) -> str:
+        """The level after the base: the source slug of a topic that belongs to a source, else an empty string."""
+        below = topic.removeprefix(f"{self.base}/")
+        return below.split("/", 1)[0] if below != topic else ""

@@ -1,0 +1,103 @@
+"""The log lines of the journal sink."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from clapstream.sinks.journal import JournalSink
+from clapstream.updates import (
+    Event,
+    EventEnded,
+    EventStarted,
+    LabelInfo,
+    LabelsChanged,
+    LabelScore,
+    SourceAvailability,
+    SourceDiagnostics,
+    SourceListening,
+    Update,
+    WindowHeard,
+)
+
+DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def lines(caplog: pytest.LogCaptureFixture, *updates: Update) -> list[tuple[str, str]]:
+    """Level and text of what is logged for updates."""
+    caplog.set_level(logging.DEBUG)
+    sink = JournalSink()
+    for update in updates:
+        sink.offer(update)
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+def diagnostics(*, dropped_blocks: int = 0, skipped_windows: int = 0, silent: bool = False) -> SourceDiagnostics:
+    return SourceDiagnostics("yard", 30.0, 1, dropped_blocks, skipped_windows, 0, silent)
+
+
+def test_an_event_is_a_line_at_its_start_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    started = Event("one", "yard", DOG, 0.834, 0.834, NOON)
+    ended = Event("one", "yard", DOG, 0.834, 0.91, NOON, NOON + timedelta(seconds=7.5), 7.5)
+    assert lines(caplog, EventStarted(started), EventEnded(ended)) == [
+        ("INFO", "yard: dog barking started (score 0.83)"),
+        ("INFO", "yard: dog barking ended after 7.5 s (peak score 0.91)"),
+    ]
+
+
+def test_a_window_is_a_line_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+    heard = WindowHeard("yard", NOON, NOON, False, -32.12, 30.7, (LabelScore(DOG, 0.834, True),))
+    assert lines(caplog, heard) == [("DEBUG", "yard: -32.1 dBFS, 31 ms: dog barking 0.83 (on)")]
+
+
+def test_a_lost_source_is_told_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
+    lost = SourceAvailability("yard", False, "unplugged")
+    assert lines(caplog, lost, lost, SourceAvailability("yard", True)) == [
+        ("WARNING", "yard: the source is lost: unplugged"),
+        ("INFO", "yard: the source is there"),
+    ]
+
+
+def test_losses_are_told_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
+    told = lines(
+        caplog,
+        diagnostics(),
+        diagnostics(skipped_windows=2),
+        diagnostics(skipped_windows=3, dropped_blocks=1),
+        diagnostics(skipped_windows=3, dropped_blocks=1),
+        diagnostics(skipped_windows=3, dropped_blocks=1),
+        diagnostics(skipped_windows=3, dropped_blocks=4),
+    )
+    assert told == [
+        ("WARNING", "yard: falling behind: 0 blocks dropped, 2 windows skipped"),
+        ("INFO", "yard: keeping up again; since the start 1 blocks were dropped, 3 windows skipped"),
+        ("WARNING", "yard: falling behind: 3 blocks dropped, 0 windows skipped"),
+    ]
+
+
+def test_a_muted_microphone_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    told = lines(caplog, diagnostics(silent=True), diagnostics(silent=True), diagnostics())
+    assert [level for level, _ in told] == ["WARNING", "INFO"]
+
+
+def test_switches_and_reloads_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert lines(caplog, SourceListening("yard", False), LabelsChanged((DOG,))) == [
+        ("INFO", "yard: listening is switched off"),
+        ("INFO", "listening for 1 labels: dog barking"),
+    ]
+
+
+def test_run_returns_after_close() -> None:
+    async def scenario() -> None:
+        sink = JournalSink()
+        task = asyncio.create_task(sink.run())
+        await asyncio.sleep(0)
+        assert not task.done()
+        sink.close()
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(scenario())

@@ -1,0 +1,626 @@
+"""The MQTT sink against a real mosquitto: the contract topic by topic, and the faults a broker can have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_broker import Broker, Certificates, Heard, Listener
+
+from clapstream.settings import MqttSettings, TlsSettings
+from clapstream.sinks.mqtt import MqttSink, Patience
+from clapstream.updates import (
+    Event,
+    EventEnded,
+    EventStarted,
+    LabelInfo,
+    LabelsChanged,
+    LabelScore,
+    SourceAvailability,
+    SourceDiagnostics,
+    SourceListening,
+    WindowHeard,
+)
+
+BASE = "clapstream/home"
+DISCOVERY = "homeassistant/device/clapstream_home/config"
+DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
+DOORBELL = LabelInfo("doorbell", "doorbell", 0.7, 0.5)
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
+QUICK = Patience(reply=2.0, first_retry=0.05, longest_retry=0.2, steady=0.0, retained=0.2)
+
+
+def started(id: str, label: LabelInfo = DOG) -> EventStarted:
+    return EventStarted(Event(id, "kitchen", label, 0.81239, 0.81239, NOON))
+
+
+def ended(id: str, label: LabelInfo = DOG) -> EventEnded:
+    event = Event(id, "kitchen", label, 0.81239, 0.9, NOON, NOON + timedelta(seconds=7.5), 7.5)
+    return EventEnded(event)
+
+
+class Bench:
+    """A sink, what it told, and the broker's port."""
+
+    def __init__(self, port: int, spool_path: Path | None = None, **options: Any) -> None:
+        self.commands: list[tuple[str, bool]] = []
+        self.states: list[str] = []
+        labels = options.pop("labels", (DOG, DOORBELL))
+        sources = options.pop("sources", ["kitchen"])
+        patience = options.pop("patience", QUICK)
+        self.sink = MqttSink(
+            MqttSettings(host=options.pop("host", "127.0.0.1"), port=port, **options),
+            node="home",
+            sources=sources,
+            labels=labels,
+            model="bundled",
+            version="1.2.3",
+            spool_path=spool_path,
+            on_listening=lambda source, listening: self.commands.append((source, listening)),
+            on_state=self.states.append,
+            patience=patience,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[asyncio.Task[None]]:
+        task = asyncio.create_task(self.sink.run())
+        try:
+            yield task
+        finally:
+            self.sink.close()
+            await asyncio.wait_for(task, 10)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        # The other side is another process: there is no event to wait for.
+        async with asyncio.timeout(15):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def until_state(self, state: str) -> None:
+        await self.until(lambda: self.sink.state == state)
+
+
+async def heard(listener: Listener, condition: Callable[[Listener], bool], what: str = "") -> None:
+    await asyncio.to_thread(listener.wait, condition, what)
+
+
+async def said(listener: Listener, topic: str, payload: str) -> None:
+    await heard(listener, lambda it: payload in it.on(topic), f"{payload} on {topic}")
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+def test_every_topic_of_the_contract(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            offer = bench.sink.offer
+            offer(SourceAvailability("kitchen", True))
+            scores = (LabelScore(DOG, 0.81239, True), LabelScore(DOORBELL, 0.1, False))
+            offer(WindowHeard("kitchen", NOON, NOON + timedelta(seconds=10), False, -32.14, 31.26, scores))
+            offer(SourceDiagnostics("kitchen", 31.26, 7, 1, 2, 3))
+            offer(started("one"))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+            offer(ended("one"))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
+            offer(SourceListening("kitchen", False))
+            await said(live, f"{BASE}/kitchen/listening", "OFF")
+            late = broker.listen()
+            await heard(late, lambda it: len(it.messages) >= 7)
+            kept = late.messages
+
+        kitchen = f"{BASE}/kitchen"
+        assert live.on(f"{kitchen}/dog_barking/state") == ["OFF", "ON", "OFF"]
+        assert live.on(f"{kitchen}/level") == ["-32.1"]
+        assert json.loads(live.on(f"{kitchen}/heard")[0])["labels"] == [
+            {"label": "dog barking", "score": 0.812, "active": True},
+            {"label": "doorbell", "score": 0.1, "active": False},
+        ]
+        assert json.loads(live.on(f"{kitchen}/diagnostics")[0]) == {
+            "inference_ms": 31.3,
+            "windows": 7,
+            "dropped_blocks": 1,
+            "skipped_windows": 2,
+            "reconnects": 3,
+            "silent": False,
+        }
+        assert [json.loads(payload) for payload in live.on(f"{kitchen}/event")] == [
+            {
+                "event_type": "dog_barking",
+                "id": "one",
+                "label": "dog barking",
+                "score": 0.812,
+                "started": "2026-03-01T12:00:00.123Z",
+                "source": "kitchen",
+                "model": "bundled",
+            }
+        ]
+        start, end = (json.loads(payload) for payload in live.on(f"{kitchen}/detection"))
+        assert (start["phase"], start["ended"], start["duration_seconds"]) == ("start", None, None)
+        assert end == {
+            "id": "one",
+            "phase": "end",
+            "source": "kitchen",
+            "label": "dog barking",
+            "score": 0.812,
+            "peak_score": 0.9,
+            "started": "2026-03-01T12:00:00.123Z",
+            "ended": "2026-03-01T12:00:07.623Z",
+            "duration_seconds": 7.5,
+            "late": False,
+        }
+        attributes = [json.loads(payload) for payload in live.on(f"{kitchen}/dog_barking/attributes")]
+        assert attributes[-1] == {
+            "score": 0.812,
+            "started": "2026-03-01T12:00:00.123Z",
+            "ended": "2026-03-01T12:00:07.623Z",
+            "duration_seconds": 7.5,
+        }
+        assert all(message.retained for message in kept)
+        retained = {message.topic: message.payload for message in kept}
+        discovery = json.loads(retained.pop(DISCOVERY))
+        assert "kitchen-sound-dog_barking" in discovery["components"]
+        assert json.loads(retained.pop(f"{kitchen}/dog_barking/attributes")) == attributes[-1]
+        assert retained == {
+            f"{BASE}/status": "online",
+            f"{kitchen}/availability": "online",
+            f"{kitchen}/listening": "OFF",
+            f"{kitchen}/dog_barking/state": "OFF",
+            f"{kitchen}/doorbell/state": "OFF",
+        }
+        assert bench.states == ["online", "offline"]
+
+    run(scenario())
+
+
+def test_closing_publishes_what_is_left_and_then_offline(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            bench.sink.offer(started("one"))
+            bench.sink.offer(ended("one"))
+        await said(live, f"{BASE}/status", "offline")
+        assert len(live.on(f"{BASE}/kitchen/detection")) == 2
+        assert live.messages[-1] == Heard(f"{BASE}/status", "offline", False)
+
+    run(scenario())
+
+
+def test_cancelling_publishes_offline_too(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port), broker.listen()
+        task = asyncio.create_task(bench.sink.run())
+        await said(live, f"{BASE}/status", "online")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await said(live, f"{BASE}/status", "offline")
+
+    run(scenario())
+
+
+def test_a_connection_that_just_ends_is_announced_by_the_will(broker: Broker) -> None:
+    async def scenario() -> None:
+        live = broker.listen()
+        process = await asyncio.create_subprocess_exec(
+            "python", "-c", CRASHING_DAEMON, str(broker.port), cwd=Path(__file__).parents[2]
+        )
+        await said(live, f"{BASE}/kitchen/dog_barking/state", "ON")
+        process.kill()
+        await process.wait()
+        await said(live, f"{BASE}/status", "offline")
+        # The next start leaves no label ON.
+        bench = Bench(broker.port)
+        async with bench.running():
+            await heard(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
+            assert live.on(f"{BASE}/kitchen/dog_barking/state")[-1] == "OFF"
+
+    run(scenario())
+
+
+CRASHING_DAEMON = """
+import asyncio, sys
+sys.path.insert(0, "tests/sinks")
+from test_mqtt_sink import Bench, started
+
+async def main():
+    bench = Bench(int(sys.argv[1]))
+    bench.sink.offer(started("one"))
+    async with bench.running():
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_listening_commands_reach_the_daemon(broker: Broker, protocol: str) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port, protocol=protocol, sources=["kitchen", "Front yard"]), broker.listen()
+        # A retained command is from the past; others are no commands at all.
+        live.publish(f"{BASE}/kitchen/listening/set", "OFF", retain=True)
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            for topic, payload in HOSTILE:
+                live.publish(topic, payload)
+            live.publish(f"{BASE}/front_yard/listening/set", "OFF")
+            live.publish(f"{BASE}/kitchen/listening/set", "ON")
+            await bench.until(lambda: len(bench.commands) == 2)
+        assert bench.commands == [("front_yard", False), ("kitchen", True)]
+
+    run(scenario())
+
+
+HOSTILE: list[tuple[str, bytes]] = [
+    (f"{BASE}/kitchen/listening/set", b"\xff\x00\xfe"),
+    (f"{BASE}/kitchen/listening/set", b""),
+    (f"{BASE}/kitchen/listening/set", b"on"),
+    (f"{BASE}/kitchen/listening/set", b"ON" * 600_000),
+    (f"{BASE}/cellar/listening/set", b"OFF"),
+    (f"{BASE}/kitchen/detection", b"[" * 100_000),
+    (f"{BASE}/kitchen/detection", b"{}"),
+    ("homeassistant/status", b"\x00"),
+    (DISCOVERY, b"not json"),
+]
+
+
+def test_home_assistants_birth_is_answered_with_discovery(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port), broker.listen()
+        async with bench.running():
+            await heard(live, lambda it: len(it.on(DISCOVERY)) == 1)
+            live.publish("homeassistant/status", "online")
+            await heard(live, lambda it: len(it.on(DISCOVERY)) == 2)
+        assert live.on(DISCOVERY)[0] == live.on(DISCOVERY)[1]
+
+    run(scenario())
+
+
+def test_a_forged_offline_is_corrected(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            live.publish(f"{BASE}/status", "offline", retain=True)
+            await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
+
+    run(scenario())
+
+
+def test_a_label_removed_by_a_reload_vanishes(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            bench.sink.offer(started("one"))
+            bench.sink.offer(ended("one"))
+            bench.sink.offer(LabelsChanged((DOORBELL,)))
+            await heard(live, lambda it: len(it.on(DISCOVERY)) == 2)
+            await said(live, f"{BASE}/kitchen/dog_barking/state", "")
+            await said(live, f"{BASE}/kitchen/dog_barking/attributes", "")
+        components = json.loads(live.on(DISCOVERY)[-1])["components"]
+        assert components["kitchen-sound-dog_barking"] == {"platform": "binary_sensor"}
+        assert components["kitchen-event"]["event_types"] == ["doorbell"]
+
+    run(scenario())
+
+
+def test_what_an_earlier_process_announced_vanishes(broker: Broker) -> None:
+    async def scenario() -> None:
+        first = Bench(broker.port, sources=["kitchen", "yard"])
+        live = broker.listen()
+        async with first.running():
+            await said(live, f"{BASE}/status", "online")
+            first.sink.offer(started("one"))
+            await said(live, f"{BASE}/kitchen/dog_barking/state", "ON")
+        second = Bench(broker.port, labels=(DOORBELL,))
+        async with second.running():
+            await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
+            late = broker.listen()
+            await heard(late, lambda it: len(it.messages) >= 5)
+        assert {message.topic for message in late.messages} == {
+            DISCOVERY,
+            f"{BASE}/status",
+            f"{BASE}/kitchen/availability",
+            f"{BASE}/kitchen/listening",
+            f"{BASE}/kitchen/doorbell/state",
+        }
+        components = json.loads(late.on(DISCOVERY)[0])["components"]
+        assert components["kitchen-sound-dog_barking"] == {"platform": "binary_sensor"}
+        assert components["yard-listening"] == {"platform": "switch"}
+        assert "state_topic" in components["kitchen-sound-doorbell"]
+
+    run(scenario())
+
+
+def test_a_broker_that_comes_later_is_found_and_missed_once(
+    make_broker: Callable[..., Broker], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        caplog.set_level(logging.INFO)
+        broker = make_broker()
+        bench = Bench(broker.port)
+        async with bench.running():
+            bench.sink.offer(SourceAvailability("kitchen", True))
+            bench.sink.offer(started("one"))
+            await bench.until_state("offline")
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(broker.start)
+            live = broker.listen()
+            await said(live, f"{BASE}/kitchen/dog_barking/state", "ON")
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+        assert json.loads(live.on(f"{BASE}/kitchen/detection")[0])["late"] is True
+        assert bench.states == ["offline", "online", "offline"]
+        warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(warnings) == 1 and "Connection refused" in warnings[0].getMessage()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_killed_broker_gets_states_and_late_detections_once_and_in_order(
+    broker: Broker, tmp_path: Path, protocol: str
+) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port, tmp_path / "spool.sqlite", protocol=protocol), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            bench.sink.offer(started("zero"))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+            await asyncio.to_thread(broker.kill)
+            await bench.until_state("offline")
+            bench.sink.offer(ended("zero"))
+            for number in range(20):
+                bench.sink.offer(started(f"{number}"))
+                bench.sink.offer(ended(f"{number}"))
+            bench.sink.offer(started("last", DOORBELL))
+            await asyncio.to_thread(broker.start)
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 43)
+            bench.sink.offer(ended("last", DOORBELL))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 44)
+        detections = [json.loads(payload) for payload in live.on(f"{BASE}/kitchen/detection")]
+        between = [(str(number), phase) for number in range(20) for phase in ("start", "end")]
+        assert [(item["id"], item["phase"]) for item in detections] == [
+            ("zero", "start"),
+            ("zero", "end"),
+            *between,
+            ("last", "start"),
+            ("last", "end"),
+        ]
+        assert [item["late"] for item in detections] == [False, *[True] * 42, False]
+        assert live.on(f"{BASE}/kitchen/doorbell/state")[-2:] == ["ON", "OFF"]
+        # Events are for automations: a late one would ring a bell that fell silent long ago.
+        assert len(live.on(f"{BASE}/kitchen/event")) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("pause_seconds", [0.5, 4.0])
+def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path, pause_seconds: float) -> None:
+    """With the longer pause the sink gives the connection up while the broker still holds its last messages."""
+
+    async def scenario() -> None:
+        patience = dataclasses.replace(QUICK, reply=1.0)
+        bench, live = Bench(broker.port, tmp_path / "spool.sqlite", patience=patience), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            await asyncio.to_thread(broker.pause)
+            for number in range(5):
+                bench.sink.offer(started(f"{number}"))
+            await asyncio.sleep(pause_seconds)
+            assert bench.sink.state == ("online" if pause_seconds < 1.0 else "offline")
+            bench.sink.offer(ended("4"))
+            await asyncio.to_thread(broker.resume)
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 6)
+            await bench.until_state("online")
+            await heard(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
+            bench.sink.offer(started("5"))
+            await heard(live, lambda it: '"5"' in it.on(f"{BASE}/kitchen/detection")[-1])
+        ids = [json.loads(payload)["id"] for payload in live.on(f"{BASE}/kitchen/detection")]
+        assert ids == ["0", "1", "2", "3", "4", "4", "5"]
+
+    run(scenario())
+
+
+def test_a_lost_acknowledgement_costs_no_second_delivery(broker: Broker) -> None:
+    async def scenario() -> None:
+        live = broker.listen()
+        async with CuttingProxy(broker.port, after=b"kitchen/detection") as proxy:
+            bench = Bench(proxy.port)
+            async with bench.running():
+                await said(live, f"{BASE}/status", "online")
+                bench.sink.offer(started("one"))
+                bench.sink.offer(ended("one"))
+                await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
+                bench.sink.offer(started("two"))
+                await heard(live, lambda it: '"two"' in "".join(it.on(f"{BASE}/kitchen/detection")))
+        detections = [json.loads(payload) for payload in live.on(f"{BASE}/kitchen/detection")]
+        assert [(item["id"], item["phase"], item["late"]) for item in detections] == [
+            ("one", "start", False),
+            ("one", "end", True),
+            ("two", "start", False),
+        ]
+
+    run(scenario())
+
+
+class CuttingProxy:
+    """Stands between sink and broker; once some bytes have reached the broker, nothing comes back any more."""
+
+    def __init__(self, broker_port: int, after: bytes) -> None:
+        self._broker_port = broker_port
+        self._after = after
+        self._cuts = 0
+        self.port = 0
+
+    async def __aenter__(self) -> CuttingProxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_broker, to_broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        back = asyncio.create_task(self._copy(from_broker, writer))
+        while sent := await reader.read(1 << 16):
+            cut = self._cuts == 0 and self._after in sent
+            if cut:
+                self._cuts += 1
+                back.cancel()
+            to_broker.write(sent)
+            await to_broker.drain()
+            if cut:
+                # Time for the broker to take it and to notice nothing.
+                await asyncio.sleep(0.2)
+                break
+        back.cancel()
+        for end in (writer, to_broker):
+            end.close()
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
+
+    @staticmethod
+    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while received := await reader.read(1 << 16):
+                writer.write(received)
+                await writer.drain()
+
+
+def test_closing_while_the_broker_is_paused_takes_the_grace_period_at_most(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port, patience=dataclasses.replace(QUICK, flush=0.3)), broker.listen()
+        task = asyncio.create_task(bench.sink.run())
+        await said(live, f"{BASE}/status", "online")
+        await asyncio.to_thread(broker.pause)
+        bench.sink.offer(started("one"))
+        bench.sink.close()
+        await asyncio.wait_for(task, 5)
+        await asyncio.to_thread(broker.resume)
+        await said(live, f"{BASE}/status", "offline")
+
+    run(scenario())
+
+
+def test_waiting_detections_survive_a_restart(make_broker: Callable[..., Broker], tmp_path: Path) -> None:
+    async def scenario() -> None:
+        broker, path = make_broker(), tmp_path / "spool.sqlite"
+        first = Bench(broker.port, path)
+        async with first.running():
+            await first.until_state("offline")
+            first.sink.offer(started("one"))
+            first.sink.offer(ended("one"))
+        await asyncio.to_thread(broker.start)
+        live = broker.listen()
+        second = Bench(broker.port, path)
+        async with second.running():
+            second.sink.offer(started("two"))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 3)
+        third = Bench(broker.port, path)
+        async with third.running():
+            await third.until_state("online")
+            third.sink.offer(ended("two"))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 4)
+        detections = [json.loads(payload) for payload in live.on(f"{BASE}/kitchen/detection")]
+        assert [(item["id"], item["phase"]) for item in detections] == [
+            ("one", "start"),
+            ("one", "end"),
+            ("two", "start"),
+            ("two", "end"),
+        ]
+        assert [item["late"] for item in detections[:2]] == [True, True]
+
+    run(scenario())
+
+
+def test_a_refused_password_is_told_once_and_the_right_one_gets_in(
+    make_broker: Callable[..., Broker], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        # mosquitto's own format for "correct horse": PBKDF2 is made by mosquitto_passwd.
+        passwords = tmp_path / "passwords"
+        passwords.write_text("home:correct horse\n")
+        passwords.chmod(0o600)
+        convert = await asyncio.create_subprocess_exec("mosquitto_passwd", "-U", passwords)
+        assert await convert.wait() == 0
+        broker = make_broker("allow_anonymous false", f"password_file {passwords}")
+        await asyncio.to_thread(broker.start)
+        password_file = tmp_path / "password"
+        password_file.write_text("wrong battery\n")
+        bench = Bench(broker.port, username="home", password_file=password_file)
+        async with bench.running():
+            await bench.until(lambda: broker.log.count("not authorised") >= 3)
+            assert bench.sink.state == "offline"
+            password_file.write_text("correct horse\n")
+            await bench.until_state("online")
+        warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(warnings) == 1 and "authorized" in warnings[0]
+        assert "wrong battery" not in caplog.text and "correct horse" not in caplog.text
+
+    run(scenario())
+
+
+def test_tls_with_a_client_certificate(
+    make_broker: Callable[..., Broker], certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        broker = make_broker(
+            "allow_anonymous true",
+            f"cafile {certificates.authority}",
+            f"certfile {certificates.broker}",
+            f"keyfile {certificates.broker_key}",
+            "require_certificate true",
+        )
+        await asyncio.to_thread(broker.start)
+        ours = TlsSettings(
+            ca_file=certificates.authority, cert_file=certificates.client, key_file=certificates.client_key
+        )
+        bench = Bench(broker.port, host="localhost", tls=ours)
+        async with bench.running():
+            await bench.until_state("online")
+            bench.sink.offer(started("one"))
+            await bench.until(lambda: "dog_barking/state" in broker.log)
+        for trust, reason in (
+            (TlsSettings(ca_file=certificates.authority), ""),
+            (TlsSettings(ca_file=None), "certificate verify failed"),
+        ):
+            stranger = Bench(broker.port, host="localhost", tls=trust)
+            async with stranger.running():
+                await stranger.until_state("offline")
+            assert "online" not in stranger.states
+            assert reason in caplog.text
+
+    run(scenario())
+
+
+def test_tls_refuses_a_broker_under_another_name(
+    make_broker: Callable[..., Broker], certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        # The client's certificate is signed by the authority but names no host.
+        broker = make_broker(
+            "allow_anonymous true", f"certfile {certificates.client}", f"keyfile {certificates.client_key}"
+        )
+        await asyncio.to_thread(broker.start)
+        bench = Bench(broker.port, tls=TlsSettings(ca_file=certificates.authority))
+        async with bench.running():
+            await bench.until_state("offline")
+        assert bench.states == ["offline"]
+        assert "certificate is not valid for '127.0.0.1'" in caplog.text
+
+    run(scenario())
