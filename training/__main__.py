@@ -13,11 +13,23 @@ def main() -> None:
     bank.add_argument("--shards", type=int, default=160)
     bank.add_argument("--workers", type=int, default=2)
     bank.add_argument("--held-out", action="store_true")
+    text = steps.add_parser("text", help="distil the text tower")
+    text.add_argument("--minutes", type=float, default=12)
+    audio = steps.add_parser("audio", help="train the audio tower and both projections")
+    audio.add_argument("--minutes", type=float, default=70)
     options = parser.parse_args()
     if options.step == "bank":
         from training import bank as step
 
         step.build(options.shards, options.workers, held_out_only=options.held_out)
+    elif options.step == "text":
+        from training import text_tower as step
+
+        step.distil(options.minutes)
+    elif options.step == "audio":
+        from training import audio_tower as step
+
+        step.train(options.minutes)
 
 
 if __name__ == "__main__":

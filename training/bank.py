@@ -78,7 +78,8 @@ def build(shards: int, workers: int = 2, *, held_out_only: bool = False) -> None
     folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_work, args=(worker, workers, shards, folder, held_out_only)) for worker in range(workers)
+        context.Process(target=_work, args=(worker, workers, shards, folder, held_out_only))
+        for worker in range(workers)
     ]
     for process in processes:
         process.start()

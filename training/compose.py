@@ -88,7 +88,11 @@ class Composer:
     def _crowd(self, random: Random) -> Sound:
         """Many at once: children at play, music in the street, a crowd, traffic."""
         kind = random.choice(["children_playing", "street_music", "conversation_crowd", "traffic"])
-        choice = {"children_playing": VOICES, "conversation_crowd": ("speech", "speech", "laughter"), "traffic": TRAFFIC}
+        choice = {
+            "children_playing": VOICES,
+            "conversation_crowd": ("speech", "speech", "laughter"),
+            "traffic": TRAFFIC,
+        }
         mixture = np.zeros(FRAMES, np.float32)
         if kind == "street_music":
             parts = [(self._clip(random, MUSIC)[1], 0.0)]
@@ -122,7 +126,11 @@ class Composer:
         if random.random() < 0.7:
             wild = random.random() < 0.3
             samples = effects.colour(
-                samples, random, spread_db=6 if wild else 3, room=random.random() < 0.4, narrow=random.random() < 0.35
+                samples,
+                random,
+                spread_db=6 if wild else 3,
+                room=random.random() < 0.4,
+                narrow=random.random() < 0.35,
             )
         if random.random() < 0.06:
             samples = effects.overload(samples, random)

@@ -62,7 +62,7 @@ def room_response(random: Random) -> Samples:
     time = np.arange(length, dtype=np.float32) / RATE_HZ
     tail = random.standard_normal(length, dtype=np.float32)
     dull = np.cumsum(tail, dtype=np.float32)
-    dull = np.diff(dull[:: 1], prepend=0) + np.concatenate([[0], tail[:-1]]).astype(np.float32)
+    dull = np.diff(dull[::1], prepend=0) + np.concatenate([[0], tail[:-1]]).astype(np.float32)
     tail = (tail * np.exp(-13.8 * time / decay_seconds) + dull * np.exp(-6.9 * time / decay_seconds)) * 0.5
     tail[: int(random.uniform(0.001, 0.02) * RATE_HZ)] = 0
     tail *= decibel(random.uniform(-18, 4)) / np.sqrt(np.sum(tail**2) + 1e-9)

@@ -177,7 +177,9 @@ def air_mover(seconds: float, random: Random) -> Samples:
         sound *= 1 + random.uniform(0.05, 0.5) * flutter.clip(-2, 2)
     if random.random() < 0.2:
         rattle = _regular(seconds, random.uniform(3, 30), 0.1, random)
-        ring = _resonate(_pulses(count, rattle, np.ones(len(rattle)), random), *_random_modes(random, 300, 5e3, 4, (50, 900)))
+        ring = _resonate(
+            _pulses(count, rattle, np.ones(len(rattle)), random), *_random_modes(random, 300, 5e3, 4, (50, 900))
+        )
         sound += ring / (np.std(ring) + 1e-9) * random.uniform(0.1, 0.6)
     return sound
 
@@ -200,7 +202,9 @@ def siren(seconds: float, random: Random) -> Samples:
         position = np.clip(time % random.uniform(5, 12) / random.uniform(2, 5), 0, 1)
     pitch = (low * ratio**position).astype(np.float32)
     if random.random() < 0.4:
-        pitch *= 1 + random.uniform(0.01, 0.08) * np.tanh((np.arange(count) / count - random.random()) * -8).astype("f4")
+        pitch *= 1 + random.uniform(0.01, 0.08) * np.tanh((np.arange(count) / count - random.random()) * -8).astype(
+            "f4"
+        )
     sound = _tone(pitch, random, random.integers(1, 16), random.uniform(0.5, 2.5))
     return sound * (1 + 0.3 * _smooth(count, random, random.uniform(0.3, 6))).clip(0.1)
 
@@ -229,7 +233,9 @@ def bell(seconds: float, random: Random) -> Samples:
         wave = np.zeros(len(time), np.float32)
         for partial, gain in zip(partials, gains, strict=True):
             frequency = np.float32(2 * np.pi * notes[number % 8] * partial)
-            wave += np.float32(gain) * np.sin(frequency * time) * np.exp(-np.float32(decay * partial**spread) * time)
+            wave += (
+                np.float32(gain) * np.sin(frequency * time) * np.exp(-np.float32(decay * partial**spread) * time)
+            )
         return wave
 
     if random.random() < 0.5:

@@ -1,0 +1,65 @@
+"""Put the trained parts together as a checkpoint directory that any CLAP reader loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from clapstream.clap.model import ClapModel
+from training.audio_tower import model_config
+from training.paths import CACHE
+
+PREPROCESSOR = {
+    "chunk_length_s": 10,
+    "feature_extractor_type": "ClapFeatureExtractor",
+    "feature_size": 64,
+    "fft_window_size": 1024,
+    "frequency_max": 14000,
+    "frequency_min": 50,
+    "hop_length": 480,
+    "max_length_s": 10,
+    "n_fft": 1024,
+    "nb_frequency_bins": 513,
+    "nb_max_frames": 1000,
+    "nb_max_samples": 480000,
+    "padding": "repeatpad",
+    "padding_side": "right",
+    "padding_value": 0.0,
+    "processor_class": "ClapProcessor",
+    "return_attention_mask": False,
+    "sampling_rate": 48000,
+    "top_db": None,
+    "truncation": "rand_trunc",
+}
+"""The values of the published unfused checkpoint."""
+
+
+def assemble(name: str = "audio") -> ClapModel:
+    """The whole model from the newest training state's running average and the distilled text body."""
+    state = torch.load(CACHE / f"{name}.pt")["average"]
+    own = ("audio_model.", "audio_projection.", "text_projection.")
+    weights = {key: value for key, value in state.items() if key.startswith(own)}
+    weights |= {f"text_model.{key}": value for key, value in load_file(CACHE / "text" / "text.safetensors").items()}
+    weights |= {"logit_scale_a": state["logit_scale"], "logit_scale_t": state["logit_scale"]}
+    model = ClapModel(model_config())
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def export(folder: Path, name: str = "audio") -> None:
+    """Write the checkpoint to `folder`: matrices as float16, vectors as float32."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        key: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for key, value in assemble(name).state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = model_config().to_dict() | {"architectures": ["ClapModel"], "dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2) + "\n", encoding="utf-8")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(CACHE / "text" / file, folder / file)
