@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.segment import Segment
@@ -81,6 +80,10 @@ class DashboardSink:
         """Show how the connection to the broker is: connecting, online or offline."""
         self._change(lambda state: replace(state, broker_state=text))
 
+    def set_device(self, text: str) -> None:
+        """Show what the model runs on, once that is known: `cpu bf16`."""
+        self._change(lambda state: replace(state, device=text))
+
     def notice(self, text: str, *, severe: bool = False) -> None:
         """Show a line in the footer; may be called from any thread."""
         self._change(lambda state: add_notice(state, Notice(self._now(), severe, text)))
@@ -123,7 +126,14 @@ class DashboardSink:
     def _draw(self, drawing: Future[None]) -> None:
         """The thread: one picture after each change, at most every `LEAST_SECONDS`."""
         try:
-            with Live(self._picture(), console=self._console, screen=True, auto_refresh=False) as live:
+            with Live(
+                self._picture(),
+                console=self._console,
+                screen=True,
+                auto_refresh=False,
+                redirect_stdout=False,  # other threads' output must not wait for this terminal
+                redirect_stderr=False,
+            ) as live:
                 while not self._stop.is_set():
                     self._changed.clear()
                     live.update(self._picture(), refresh=True)
@@ -197,5 +207,5 @@ def export_svg(
     moment = now if now is not None else datetime.now(UTC).astimezone()
     console = Console(width=width, height=height, record=True, file=io.StringIO(), force_terminal=True)
     console.print(render(state, moment, width, height))
-    without_fonts = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    console.save_svg(str(path), title=f"clapstream · {state.node}", code_format=without_fonts)
+    picture = console.export_svg(title=f"clapstream · {state.node}")
+    path.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL), encoding="utf-8")

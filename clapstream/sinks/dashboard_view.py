@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rich.box import ROUNDED
 from rich.cells import cell_len, set_cell_size
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clapstream.sinks.dashboard_state import DashboardState, Notice, PastWindow, SourceState
+from clapstream.sinks.dashboard_text import TRACK, bar, cell_at, clock_time, duration, fit, one_line, runs, spread
 from clapstream.updates import Event, LabelScore, WindowHeard
 
 FRAME = "grey37"
@@ -27,7 +27,6 @@ ACTIVE = "orange1"
 GOOD = "green3"
 WARNING = "yellow3"
 BAD = "red1"
-TRACK = "grey23"
 
 WIDE_COLUMNS = 120
 """From this width on, events stand beside the sources instead of below them."""
@@ -40,8 +39,9 @@ LEAST_PANEL_ROWS = 4
 STALE_SECONDS = 15.0
 """A window older than this is worth a word: the default hop is 2.5 s."""
 
-_FILLED, _EMPTY = "▆", "▁"
-"""Not the full block: the gap keeps the bars of neighbouring rows apart. Both can be told without colour."""
+NO_FAULT = ("ended", "stopped")
+"""Reasons for being offline that are no loss: a recording's end, the daemon's own."""
+
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -82,7 +82,7 @@ def _header(state: DashboardState, now: datetime, width: int) -> Text:
         colour = {"online": GOOD, "connecting": WARNING}.get(state.broker_state, BAD)
         right.append_text(Text.assemble(("● ", colour), (f"mqtt {state.broker_state}", colour), "  "))
     right.append(f"{now:%H:%M:%S} ", NAME)
-    return _spread(left, right, width)
+    return spread(left, right, width)
 
 
 def _end(heard: WindowHeard) -> datetime:
@@ -92,11 +92,8 @@ def _end(heard: WindowHeard) -> datetime:
 def _notice(notice: Notice, now: datetime, width: int) -> Text:
     colour = BAD if notice.severe else WARNING
     at = notice.at.astimezone(now.tzinfo)
-    line = Text.assemble((f" ▲ {at:%H:%M:%S} ", f"bold {colour}"), (_one_line(notice.text), colour))
-    return _fit(line, width)
-
-
-# Sources
+    line = Text.assemble((f" ▲ {at:%H:%M:%S} ", f"bold {colour}"), (one_line(notice.text), colour))
+    return fit(line, width)
 
 
 def _listed(count: int, rows: int) -> bool:
@@ -122,7 +119,7 @@ def _source_panel(
     source: SourceState, active: Mapping[str, Event], now: datetime, width: int, rows: int
 ) -> RenderableType:
     word, colour = _status(source, now)
-    title = Text.assemble((f"{_one_line(source.name)} ", f"bold {NAME}"), (f"● {word}", colour))
+    title = Text.assemble((f"{one_line(source.name)} ", f"bold {NAME}"), (f"● {word}", colour))
     inner = width - 4
     lines: list[Text] = []
     if source.heard is None:
@@ -146,11 +143,11 @@ def _status(source: SourceState, now: datetime) -> tuple[str, str]:
     if source.online is None:
         return "starting", WARNING
     if not source.online:
-        return "lost", BAD
+        return (source.reason, QUIET) if source.reason in NO_FAULT else ("lost", BAD)
     if source.diagnostics is not None and source.diagnostics.silent:
         return "silent: muted?", WARNING
     if source.heard is not None and (now - source.heard.ended).total_seconds() > STALE_SECONDS:
-        return f"nothing new for {_duration((now - source.heard.ended).total_seconds())}", WARNING
+        return f"nothing new for {duration((now - source.heard.ended).total_seconds())}", WARNING
     if source.heard is not None and source.heard.partial:
         return "listening, first window filling", GOOD
     return "listening", GOOD
@@ -160,7 +157,8 @@ def _why_nothing(source: SourceState) -> str:
     if not source.listening:
         return "listening is switched off; the microphone is closed"
     if source.online is False:
-        return f"{_one_line(source.reason) or 'the source was lost'}; trying again"
+        reason = one_line(source.reason)
+        return "there is nothing more to hear" if reason in NO_FAULT else f"{reason}; trying again"
     return "waiting for the first window"
 
 
@@ -175,13 +173,13 @@ def _label_line(score: LabelScore, since: datetime | None, now: datetime, width:
     columns = width - name_columns - READOUT_COLUMNS - 3
     colour = ACTIVE if score.active else ABOVE if score.score >= score.label.stop else BELOW
     name_style = f"bold {ACTIVE}" if score.active else NAME if score.score >= score.label.stop else QUIET
-    marks = {_cell(score.label.stop, columns): ("╎", QUIET), _cell(score.label.start, columns): ("│", NAME)}
-    lasted = _duration((now - since).total_seconds()) if since is not None else ""
+    marks = {cell_at(score.label.stop, columns): ("╎", QUIET), cell_at(score.label.start, columns): ("│", NAME)}
+    lasted = duration((now - since).total_seconds()) if since is not None else ""
     return Text.assemble(
         ("● " if score.active else "  ", ACTIVE),
-        (set_cell_size(_one_line(score.label.name), name_columns), name_style),
+        (set_cell_size(one_line(score.label.name), name_columns), name_style),
         " ",
-        _bar(score.score, columns, colour, marks),
+        bar(score.score, columns, colour, marks),
         (f"  {score.score:.2f}", name_style),
         (f"{lasted:>{READOUT_COLUMNS - 6}}", ACTIVE),
     )
@@ -191,12 +189,12 @@ def _level_line(source: SourceState, width: int, name_columns: int) -> Text:
     columns = width - name_columns - READOUT_COLUMNS - 3
     level = source.heard.level_dbfs if source.heard is not None else QUIETEST_DBFS
     peak = source.peak_dbfs if source.peak_dbfs is not None else level
-    marks = {_cell(_level_fraction(peak), columns): ("┃", _level_colour(peak))}
+    marks = {cell_at(_level_fraction(peak), columns): ("┃", _level_colour(peak))}
     readout = f"  {level:.0f} dBFS ▴{peak:.0f}"
     return Text.assemble(
         ("  " + set_cell_size("level", name_columns), QUIET),
         " ",
-        _bar(_level_fraction(level), columns, _level_colour(level), marks),
+        bar(_level_fraction(level), columns, _level_colour(level), marks),
         (f"{readout:<{READOUT_COLUMNS}}", QUIET),
     )
 
@@ -205,9 +203,9 @@ def _past_line(past: Sequence[PastWindow], width: int, name_columns: int) -> Tex
     """Levels of the windows before, newest at the right; those with an event are marked by colour."""
     columns = width - name_columns - READOUT_COLUMNS - 3
     shown = past[-columns:] if columns > 0 else ()
-    cells = [(_HEIGHTS[_cell(_level_fraction(window.level_dbfs), 8)], _past_colour(window)) for window in shown]
+    cells = [(_HEIGHTS[cell_at(_level_fraction(window.level_dbfs), 8)], _past_colour(window)) for window in shown]
     head = "  " + set_cell_size("before", name_columns) + " " * (1 + columns - len(shown))
-    return Text.assemble((head, QUIET), _runs(cells))
+    return Text.assemble((head, QUIET), runs(cells))
 
 
 def _past_colour(window: PastWindow) -> str:
@@ -239,20 +237,17 @@ def _source_lines(sources: Sequence[SourceState], now: datetime, width: int, row
     name_columns = _name_columns([source.name for source in sources], width)
     for source in fitting:
         word, colour = _status(source, now)
-        line = Text.assemble(("● ", colour), (set_cell_size(_one_line(source.name), name_columns), NAME), " ")
+        line = Text.assemble(("● ", colour), (set_cell_size(one_line(source.name), name_columns), NAME), " ")
         if source.heard is None:
             line.append(f"{word}: {_why_nothing(source)}", colour)
         else:
             line.append(f"{source.heard.level_dbfs:4.0f} dBFS  ", QUIET)
             for score in _shown(source.heard.scores, 2):
                 style = ACTIVE if score.active else QUIET
-                line.append(f"{_one_line(score.label.name)} {score.score:.2f}  ", style)
-        yield _fit(line, width)
+                line.append(f"{one_line(score.label.name)} {score.score:.2f}  ", style)
+        yield fit(line, width)
     if len(fitting) < len(sources):
         yield Text(f"and {len(sources) - len(fitting)} more", QUIET)
-
-
-# Events
 
 
 def _events(state: DashboardState, now: datetime, width: int, rows: int) -> RenderableType:
@@ -275,54 +270,16 @@ def _event_line(event: Event, now: datetime, width: int, several: bool) -> Text:
     active = event.ended is None
     left = Text.assemble(
         ("● " if active else "  ", ACTIVE),
-        (f"{_clock_time(event.started, now)}  ", QUIET),
-        (_one_line(event.label.name), f"bold {ACTIVE}" if active else NAME),
+        (f"{clock_time(event.started, now)}  ", QUIET),
+        (one_line(event.label.name), f"bold {ACTIVE}" if active else NAME),
     )
-    source = set_cell_size(_one_line(event.source), SOURCE_COLUMNS) if several else ""
+    source = set_cell_size(one_line(event.source), SOURCE_COLUMNS) if several else ""
     right = Text.assemble(
         (f"  {source}", QUIET),
-        (f"{_duration(seconds):>8}", ACTIVE if active else NAME),
+        (f"{duration(seconds):>8}", ACTIVE if active else NAME),
         (f"  {event.peak_score:.2f}", QUIET),
     )
-    return _spread(left, right, width)
-
-
-# Pieces
-
-
-def _framed(
-    title: Text, lines: Sequence[Text], width: int, rows: int, subtitle: Text | None = None
-) -> RenderableType:
-    return Panel(
-        Group(*(_fit(line, width - 4) for line in lines[: max(rows - 2, 0)])),
-        box=ROUNDED,
-        title=title,
-        title_align="left",
-        subtitle=subtitle if subtitle else None,
-        subtitle_align="right",
-        border_style=FRAME,
-        width=width,
-        height=max(rows, 2),
-        padding=(0, 1),
-    )
-
-
-def _bar(fraction: float, columns: int, colour: str, marks: Mapping[int, tuple[str, str]]) -> Text:
-    """A bar of `columns` cells, with styled characters standing at some of them."""
-    filled = round(min(max(fraction, 0.0), 1.0) * columns)
-    cells = [(_FILLED, colour) if cell < filled else (_EMPTY, TRACK) for cell in range(columns)]
-    return _runs([marks.get(index, cell) for index, cell in enumerate(cells)])
-
-
-def _runs(cells: Sequence[tuple[str, str]]) -> Text:
-    """Text of styled characters; neighbours of one style become one run, which is far less to draw."""
-    runs = itertools.groupby(cells, key=lambda cell: cell[1])
-    return Text.assemble(*(("".join(character for character, _ in run), style) for style, run in runs))
-
-
-def _cell(fraction: float, columns: int) -> int:
-    """The cell of a bar in which a fraction lies."""
-    return min(int(fraction * columns), columns - 1)
+    return spread(left, right, width)
 
 
 def _level_fraction(level_dbfs: float) -> float:
@@ -339,40 +296,18 @@ def _name_columns(names: Sequence[str], width: int) -> int:
     return min(max(longest, 10), max(width // 3, 6))
 
 
-def _duration(seconds: float) -> str:
-    """`3.2 s`, `45 s`, `2 min 05 s`, `1 h 05 min`."""
-    seconds = max(seconds, 0.0)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = timedelta(seconds=round(seconds))
-    minutes, rest = divmod(int(whole.total_seconds()), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes}m {rest:02}s"
-    return f"{minutes // 60}h {minutes % 60:02}m"
-
-
-def _clock_time(at: datetime, now: datetime) -> str:
-    """Local time, or the date where it was not today: always eight cells."""
-    local = at.astimezone(now.tzinfo)
-    return f"{local:%H:%M:%S}" if local.date() == now.date() else f"{local:%b %d}".rjust(8)
-
-
-def _spread(left: Text, right: Text, width: int) -> Text:
-    """`left` and `right` at both ends of a line; what does not fit is cut from `left`."""
-    room = width - right.cell_len
-    left = _fit(left, room)
-    return _fit(Text.assemble(left, " " * (room - left.cell_len), right), width)
-
-
-def _fit(line: Text, width: int) -> Text:
-    line = line.copy()
-    line.no_wrap = True
-    line.truncate(max(width, 0), overflow="ellipsis")
-    return line
-
-
-def _one_line(text: str) -> str:
-    """Text that cannot move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def _framed(
+    title: Text, lines: Sequence[Text], width: int, rows: int, subtitle: Text | None = None
+) -> RenderableType:
+    return Panel(
+        Group(*(fit(line, width - 4) for line in lines[: max(rows - 2, 0)])),
+        box=ROUNDED,
+        title=title,
+        title_align="left",
+        subtitle=subtitle if subtitle else None,
+        subtitle_align="right",
+        border_style=FRAME,
+        width=width,
+        height=max(rows, 2),
+        padding=(0, 1),
+    )
