@@ -66,25 +66,21 @@ class SafetensorsFile:
         return tensor
 
 
-class PickleFile:
-    """A state dict written by `torch.save`; only tensors are unpickled, never code."""
+class StateDict:
+    """Tensors in memory, as a file held them."""
 
-    def __init__(self, path: Path) -> None:
-        self.location = path
-        self._tensors = read_pickle(path)
-        for key, value in self._tensors.items():
-            if not isinstance(value, Tensor):
-                raise CheckpointError(f"{path}: {key} is no tensor but {type(value).__name__}")
-        self.shapes: Mapping[str, tuple[int, ...]] = {
-            key: tuple(value.shape) for key, value in self._tensors.items()
-        }
+    def __init__(self, location: Path, tensors: Mapping[str, Any]) -> None:
+        require_tensors(location, tensors)
+        self.location = location
+        self._tensors = tensors
+        self.shapes: Mapping[str, tuple[int, ...]] = {key: tuple(value.shape) for key, value in tensors.items()}
 
     def path(self, key: str) -> Path:
-        """The file itself."""
+        """The file they came from."""
         return self.location
 
     def read(self, key: str) -> Tensor:
-        """One tensor, backed by the mapped file where the format allows it."""
+        """One tensor."""
         tensor: Tensor = self._tensors[key]
         return tensor
 
@@ -133,16 +129,21 @@ def open_weights(source: CheckpointSource) -> Weights:
 
 
 def open_file(path: Path) -> Weights:
-    """One file of weights; refuses web pages and pointer files, which failed downloads leave behind."""
+    """One file of weights, by the ending of its name."""
+    refuse_other_files(path)
+    return SafetensorsFile(path) if path.suffix == ".safetensors" else StateDict(path, open_pickle(path))
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raise CheckpointError for what failed downloads leave behind: nothing, web pages and pointer files."""
     with path.open("rb") as file:
         start = file.read(64).lstrip()
     if not start:
         raise CheckpointError(f"{path}: is empty")
-    if start.startswith((b"<", b"<!")):
+    if start.startswith(b"<"):
         raise CheckpointError(f"{path}: is a web page, not weights; the download went wrong")
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path}: is a Git LFS pointer, not weights; fetch it with git lfs pull")
-    return SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
 
 
 def open_safetensors(path: Path) -> Any:
@@ -157,8 +158,8 @@ def open_safetensors(path: Path) -> Any:
         raise CheckpointError(f"{path}: {explain_safetensors(path, error)}") from error
 
 
-def read_pickle(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote, if it is a dictionary and holds no code.
+def open_pickle(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote, if it is a dictionary and holds no code; mapped into memory where that is possible.
 
     Raises:
         CheckpointError: it is neither, or the file is damaged.
@@ -179,6 +180,13 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds no state dict but {type(content).__name__}")
     return content
+
+
+def require_tensors(location: Path, tensors: Mapping[str, Any]) -> None:
+    """Raise CheckpointError naming the first value that is no tensor."""
+    for key, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"{location}: {key} is no tensor but {type(value).__name__}")
 
 
 def explain_safetensors(path: Path, error: SafetensorError) -> str:
