@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import struct
 import sys
 import threading
@@ -140,7 +141,9 @@ def record(device: str | int | None, channel: str | int, out: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Run the process."""
+    """Run the process; signals that stop the daemon leave it alone, since the daemon closes it in its own time."""
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stopping, signal.SIG_IGN)
     request = json.loads(sys.argv[1])
     threading.Thread(target=end_with_standard_input, daemon=True).start()
     try:

@@ -94,8 +94,7 @@ class CaptureProcess:
 async def open_capture(device: str | int | None, channel: str | int) -> Capture:
     """Start a capture process.
 
-    It gets a session of its own so that Ctrl-C reaches only the daemon, which then closes it. Its standard error
-    is dropped: ALSA and PortAudio write pages there while they look for devices.
+    Its standard error is dropped: ALSA and PortAudio write pages there while they look for devices.
     """
     package_root = str(Path(clapstream.__file__).parent.parent)
     search_path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
@@ -108,7 +107,6 @@ async def open_capture(device: str | int | None, channel: str | int) -> Capture:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
         env={**os.environ, "PYTHONPATH": search_path},
     )
     return CaptureProcess(process)

@@ -79,8 +79,10 @@ class StreamClock:
 
     def _correct(self, frame: int, lateness: int) -> None:
         """Start a new stretch at `frame` that works off the lateness beyond the usual one within a period."""
-        if self._usual_lateness is None:  # the constant delay between hearing and delivery
-            self._usual_lateness = lateness
+        if self._usual_lateness is None:
+            # The constant delay between hearing and delivery. No live sound comes before it is made: if it seems to
+            # come slightly early, the first block was late, and with it the start of the stream.
+            self._usual_lateness = lateness if lateness < -STEP_MICROSECONDS else max(0, lateness)
         error = lateness - self._usual_lateness
         microseconds = self._microseconds_at(frame)
         if abs(error) > STEP_MICROSECONDS:

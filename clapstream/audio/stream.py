@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.recovery import Backoff, StreamBrokenError, keep_streaming
-from clapstream.audio.samples import sane_samples
+from clapstream.audio.samples import choose_channel, sane_samples
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 
 T = TypeVar("T")
@@ -25,6 +25,11 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 5.0
 """A server that sends nothing for this long is lost."""
+
+OPTIONS = {
+    "rtsp_transport": "tcp",  # over UDP, lost packets would be spliced
+    "analyzeduration": "1000000",  # microseconds of a live stream that pass before it opens: FFmpeg takes 5 s
+}
 
 QUEUED_BLOCKS = 50
 """Blocks (5 s) kept for a consumer that is late."""
@@ -167,14 +172,15 @@ def _mono_samples(url: str) -> Iterator[NDArray[np.float32]]:
     """Give mono samples `(frames,)` at `RATE_HZ`, about a block at a time."""
     import av
 
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE_HZ)
+    resampler = av.AudioResampler(format="fltp", rate=RATE_HZ)  # mixing is ours: FFmpeg's adds channels up
     gathered: list[NDArray[np.float32]] = []
-    with av.open(url, timeout=(CONNECT_SECONDS, READ_SECONDS), options={"rtsp_transport": "tcp"}) as container:
+    with av.open(url, timeout=(CONNECT_SECONDS, READ_SECONDS), options=OPTIONS) as container:
         if not container.streams.audio:
             raise StreamBrokenError(f"{public_url(url)}: there is no sound in the stream")
         for decoded in container.decode(audio=0):
             for resampled in resampler.resample(decoded):
-                gathered.append(sane_samples(resampled.to_ndarray()[0])[0])
+                sound, _ = sane_samples(resampled.to_ndarray().T.astype(np.float32, copy=False))
+                gathered.append(choose_channel(sound, "mix"))
             if sum(map(len, gathered)) >= BLOCK_SECONDS * RATE_HZ:
                 yield np.concatenate(gathered)
                 gathered.clear()

@@ -83,6 +83,10 @@ def portaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     return install
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @asynccontextmanager
 async def capturing(device: str | int | None, channel: str | int = "mix") -> AsyncGenerator[Capture, None]:
     capture = await open_capture(device, channel)
@@ -159,6 +163,32 @@ class TestCapture:
             return capture._process.returncode
 
         assert asyncio.run(run()) == -signal.SIGKILL
+
+    def test_closing_does_not_wait_for_sound_that_nobody_read(self) -> None:
+        read("Flooding")
+
+    def test_signals_that_stop_the_daemon_leave_it_alone(self) -> None:
+        async def run() -> int:
+            async with capturing("stereo") as capture:
+                await capture.read_format()
+                capture._process.terminate()
+                capture._process.send_signal(signal.SIGINT)
+                return (await capture.read_sound()).first_frame
+
+        assert asyncio.run(run()) == 0
+
+    def test_leaves_nothing_behind(self) -> None:
+        async def run() -> int:
+            for _ in range(3):
+                async with capturing("stereo") as capture:
+                    await capture.read_format()
+            return open_descriptors()
+
+        async def idle() -> int:
+            return open_descriptors()
+
+        assert asyncio.run(run()) == asyncio.run(idle())
+        assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
 
     def test_ends_when_the_daemon_is_gone(self) -> None:
         async def run() -> int:

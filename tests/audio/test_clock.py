@@ -41,6 +41,12 @@ class TestStreamClock:
             clock.arrived(second * RATE_HZ, START + seconds(second + 1.5))
         assert clock.utc(600 * RATE_HZ) == START + seconds(600)
 
+    def test_a_first_block_that_was_late_is_made_up_for(self) -> None:
+        clock = StreamClock(START)
+        for second in range(3600):
+            clock.arrived(second * RATE_HZ, START + seconds(second - 1.0))
+        assert abs((clock.utc(3599 * RATE_HZ) - START).total_seconds() - 3598) < 0.01
+
     def test_steps_over_a_suspend(self) -> None:
         clock = StreamClock(START)
         for second in range(600):
