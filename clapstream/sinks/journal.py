@@ -27,7 +27,7 @@ class JournalSink:
 
     def __init__(self) -> None:
         self._online: dict[str, bool] = {}
-        self._diagnostics: dict[str, SourceDiagnostics] = {}
+        self._dropped_blocks: dict[str, int] = {}
         self._losing: set[str] = set()
         self._closing = asyncio.Event()
 
@@ -49,11 +49,11 @@ class JournalSink:
             case SourceAvailability():
                 self._log_availability(update)
             case SourceListening(source, listening):
-                _logger.info("%s: listening is switched %s", source, "on" if listening else "off")
+                _logger.info("source %s: listening is switched %s", source, "on" if listening else "off")
             case SourceDiagnostics():
-                self._log_diagnostics(update)
+                self._log_dropped_blocks(update)
             case LabelsChanged(labels):
-                _logger.info("listening for %d labels: %s", len(labels), ", ".join(label.name for label in labels))
+                _logger.debug("labels: %s", ", ".join(label.name for label in labels))
 
     def close(self) -> None:
         """Let `run` return."""
@@ -69,32 +69,25 @@ class JournalSink:
             return
         self._online[update.source] = update.online
         if update.online:
-            _logger.info("%s: the source is there", update.source)
+            _logger.info("source %s: there is sound", update.source)
         else:
-            _logger.warning("%s: the source is lost: %s", update.source, update.reason or "no reason known")
+            _logger.warning("source %s: lost: %s", update.source, update.reason or "no reason known")
 
-    def _log_diagnostics(self, update: SourceDiagnostics) -> None:
+    def _log_dropped_blocks(self, update: SourceDiagnostics) -> None:
+        """Skipped windows and muted microphones are logged where they are noticed."""
         source = update.source
-        before = self._diagnostics.get(source, SourceDiagnostics(source, 0.0, 0, 0, 0, 0))
-        self._diagnostics[source] = update
-        if update.silent and not before.silent:
-            _logger.warning("%s: only digital silence for a minute; is the microphone muted?", source)
-        elif before.silent and not update.silent:
-            _logger.info("%s: there is sound again", source)
-        blocks = update.dropped_blocks - before.dropped_blocks
-        windows = update.skipped_windows - before.skipped_windows
-        losing = blocks > 0 or windows > 0
-        if losing and source not in self._losing:
-            _logger.warning("%s: falling behind: %d blocks dropped, %d windows skipped", source, blocks, windows)
+        dropped = update.dropped_blocks - self._dropped_blocks.get(source, 0)
+        self._dropped_blocks[source] = update.dropped_blocks
+        if dropped > 0 and source not in self._losing:
             self._losing.add(source)
-        elif not losing and source in self._losing:
-            _logger.info(
-                "%s: keeping up again; since the start %d blocks were dropped, %d windows skipped",
-                source,
-                update.dropped_blocks,
-                update.skipped_windows,
+            _logger.warning(
+                "source %s: sound comes faster than it is taken; %d blocks were dropped", source, dropped
             )
+        elif dropped == 0 and source in self._losing:
             self._losing.discard(source)
+            _logger.info(
+                "source %s: no more sound is lost; %d blocks since the start", source, update.dropped_blocks
+            )
 
 
 def _log_window(update: WindowHeard) -> None:

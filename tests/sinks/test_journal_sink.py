@@ -36,10 +36,6 @@ def lines(caplog: pytest.LogCaptureFixture, *updates: Update) -> list[tuple[str,
     return [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
-def diagnostics(*, dropped_blocks: int = 0, skipped_windows: int = 0, silent: bool = False) -> SourceDiagnostics:
-    return SourceDiagnostics("yard", 30.0, 1, dropped_blocks, skipped_windows, 0, silent)
-
-
 def test_an_event_is_a_line_at_its_start_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
     started = Event("one", "yard", DOG, 0.834, 0.834, NOON)
     ended = Event("one", "yard", DOG, 0.834, 0.91, NOON, NOON + timedelta(seconds=7.5), 7.5)
@@ -57,37 +53,24 @@ def test_a_window_is_a_line_for_debugging(caplog: pytest.LogCaptureFixture) -> N
 def test_a_lost_source_is_told_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
     lost = SourceAvailability("yard", False, "unplugged")
     assert lines(caplog, lost, lost, SourceAvailability("yard", True)) == [
-        ("WARNING", "yard: the source is lost: unplugged"),
-        ("INFO", "yard: the source is there"),
+        ("WARNING", "source yard: lost: unplugged"),
+        ("INFO", "source yard: there is sound"),
     ]
 
 
-def test_losses_are_told_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
-    told = lines(
-        caplog,
-        diagnostics(),
-        diagnostics(skipped_windows=2),
-        diagnostics(skipped_windows=3, dropped_blocks=1),
-        diagnostics(skipped_windows=3, dropped_blocks=1),
-        diagnostics(skipped_windows=3, dropped_blocks=1),
-        diagnostics(skipped_windows=3, dropped_blocks=4),
-    )
-    assert told == [
-        ("WARNING", "yard: falling behind: 0 blocks dropped, 2 windows skipped"),
-        ("INFO", "yard: keeping up again; since the start 1 blocks were dropped, 3 windows skipped"),
-        ("WARNING", "yard: falling behind: 3 blocks dropped, 0 windows skipped"),
+def test_dropped_blocks_are_told_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
+    counts = (0, 2, 3, 3, 3, 7)
+    assert lines(caplog, *(SourceDiagnostics("yard", 30.0, 1, count, 0, 0) for count in counts)) == [
+        ("WARNING", "source yard: sound comes faster than it is taken; 2 blocks were dropped"),
+        ("INFO", "source yard: no more sound is lost; 3 blocks since the start"),
+        ("WARNING", "source yard: sound comes faster than it is taken; 4 blocks were dropped"),
     ]
 
 
-def test_a_muted_microphone_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    told = lines(caplog, diagnostics(silent=True), diagnostics(silent=True), diagnostics())
-    assert [level for level, _ in told] == ["WARNING", "INFO"]
-
-
-def test_switches_and_reloads_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_switches_are_told(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog, SourceListening("yard", False), LabelsChanged((DOG,))) == [
-        ("INFO", "yard: listening is switched off"),
-        ("INFO", "listening for 1 labels: dog barking"),
+        ("INFO", "source yard: listening is switched off"),
+        ("DEBUG", "labels: dog barking"),
     ]
 
 

@@ -434,6 +434,30 @@ def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path
     run(scenario())
 
 
+def test_attempts_at_a_broker_that_does_not_answer_leave_nothing_behind(broker: Broker) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port, patience=dataclasses.replace(QUICK, reply=0.1)), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            files, tasks = open_files(), len(asyncio.all_tasks())
+            await asyncio.to_thread(broker.pause)
+            bench.sink.offer(started("one"))
+            await asyncio.sleep(2.5)  # about eight attempts
+            assert open_files() <= files + 1
+            assert len(asyncio.all_tasks()) <= tasks + 2
+            await asyncio.to_thread(broker.resume)
+            await heard(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
+            await asyncio.sleep(0.5)
+            assert live.on(f"{BASE}/status")[-1] == "online"
+            assert open_files() <= files and len(asyncio.all_tasks()) <= tasks
+
+    run(scenario())
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_lost_acknowledgement_costs_no_second_delivery(broker: Broker) -> None:
     async def scenario() -> None:
         live = broker.listen()

@@ -1,0 +1,206 @@
+"""The conversation with a broker, without one: hostile messages, slow brokers, the order of things."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from datetime import UTC, datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clapstream.sinks.conversation import Conversation
+from clapstream.sinks.homeassistant import Node, Source
+from clapstream.sinks.mqtt import Backoff
+from clapstream.sinks.outbox import Message, Outbox
+from clapstream.sinks.spool import Spool
+from clapstream.sinks.topics import Topics
+from clapstream.updates import (
+    Event,
+    EventEnded,
+    EventStarted,
+    LabelInfo,
+    LabelScore,
+    SourceAvailability,
+    SourceDiagnostics,
+    Update,
+    WindowHeard,
+)
+
+TOPICS = Topics.of("clapstream", "home", "homeassistant")
+DOG = LabelInfo("dog", "dog", 0.6, 0.4)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+COMMAND = "clapstream/home/yard/listening/set"
+
+
+def started(id: str) -> EventStarted:
+    return EventStarted(Event(id, "yard", DOG, 0.8, 0.8, NOON))
+
+
+class Talk:
+    """A conversation and the commands it passed on."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, bool]] = []
+        self.spool = Spool(None)
+        self.conversation = Conversation(
+            TOPICS,
+            Node("home", "bundled", "1.2.3", (Source.of("yard"),)),
+            labels=[DOG],
+            spool=self.spool,
+            on_listening=lambda source, listening: self.commands.append((source, listening)),
+        )
+
+    def introduce(self) -> list[Message]:
+        self.conversation.connected()
+        return self.conversation.begin() + self.conversation.due(100)
+
+    def listen(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
+        self.conversation.receive(topic, payload, retained=retained)
+
+
+heard_topics = st.sampled_from(
+    [
+        COMMAND,
+        TOPICS.discovery,
+        TOPICS.status,
+        TOPICS.home_assistant_status,
+        TOPICS.detection("yard"),
+        "clapstream/home/cellar/listening/set",
+        "clapstream/home//listening/set",
+        "clapstream/home/yard/listening",
+    ]
+) | st.text(max_size=100)
+heard_payloads = (
+    st.binary(max_size=200)
+    | st.sampled_from(
+        [b"ON", b"OFF", b"online", b"offline", b"{}", b"null", b'{"id": [], "phase": {}}', b"[" * 9_999]
+    )
+    | st.builds(
+        lambda id, phase: json.dumps({"id": id, "phase": phase}).encode(),
+        st.sampled_from(["one", "two"]) | st.integers(),
+        st.sampled_from(["start", "end"]) | st.none(),
+    )
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(heard_topics, heard_payloads, st.booleans()), max_size=20))
+def test_whatever_is_heard_only_the_contract_is_said(heard: list[tuple[str, bytes, bool]]) -> None:
+    talk = Talk()
+    for topic, payload, retained in heard:
+        talk.listen(topic, payload, retained=retained)
+    commands = [payload for topic, payload, retained in heard if topic == COMMAND and not retained]
+    assert talk.commands == [("yard", payload == b"ON") for payload in commands if payload in (b"ON", b"OFF")]
+    said = talk.introduce()
+    assert {message.topic for message in said if message.payload} == {
+        TOPICS.availability("yard"),
+        TOPICS.listening("yard"),
+        TOPICS.state("yard", "dog"),
+        TOPICS.discovery,
+        TOPICS.status,
+    }
+    assert all(message.retain for message in said)
+    assert all(message.topic.startswith("clapstream/home/yard/") for message in said if not message.payload)
+
+
+def test_states_come_before_online() -> None:
+    talk = Talk()
+    said = [message.topic for message in talk.introduce()]
+    assert said[-1] == TOPICS.status
+    assert said.index(TOPICS.state("yard", "dog")) < said.index(TOPICS.status)
+
+
+def test_a_state_goes_before_its_detection() -> None:
+    talk = Talk()
+    talk.introduce()
+    talk.conversation.offer(started("one"))
+    assert talk.conversation.next_detection() is None
+    assert [message.topic for message in talk.conversation.due(8)] == [
+        TOPICS.attributes("yard", "dog"),
+        TOPICS.state("yard", "dog"),
+        TOPICS.event("yard"),
+    ]
+    detection = talk.conversation.next_detection()
+    assert detection is not None and detection[1].topic == TOPICS.detection("yard")
+    assert not talk.conversation.idle
+    talk.conversation.delivered(detection[0])
+    assert talk.conversation.idle
+
+
+def test_a_detection_that_came_back_is_not_said_again() -> None:
+    talk = Talk()
+    talk.introduce()
+    talk.conversation.offer(started("one"))
+    talk.listen(TOPICS.detection("yard"), b'{"id": "one", "phase": "end"}')
+    assert len(talk.spool) == 1
+    talk.listen(TOPICS.detection("yard"), b'{"id": "one", "phase": "start"}')
+    assert len(talk.spool) == 0
+
+
+def window(level_dbfs: float, score: float) -> WindowHeard:
+    return WindowHeard("yard", NOON, NOON, False, level_dbfs, math.inf, (LabelScore(DOG, score, False),))
+
+
+def test_a_slow_broker_builds_no_backlog() -> None:
+    outbox = Outbox(TOPICS, sources=["yard"], labels=[DOG], model="bundled", limit=50)
+    outbox.start()
+    for number in range(10_000):
+        event = Event(str(number), "yard", DOG, 0.8, 0.8, NOON)
+        outbox.put(EventStarted(event))
+        outbox.put(window(-number, 0.5))
+        outbox.put(SourceDiagnostics("yard", 30.0, number, 0, 0, 0))
+        outbox.put(EventEnded(event))
+    assert len(outbox) < 100
+    said = outbox.take(1_000)
+    last = {message.topic: message.payload for message in said}
+    assert last[TOPICS.state("yard", "dog")] == "OFF"
+    assert json.loads(last[TOPICS.diagnostics("yard")])["windows"] == 9_999
+    assert len([message for message in said if message.topic == TOPICS.heard("yard")]) == 1
+    assert len(outbox) == 0
+
+
+def test_nothing_waits_without_a_connection() -> None:
+    outbox = Outbox(TOPICS, sources=["yard"], labels=[DOG], model="bundled")
+    updates: list[Update] = [started("one"), window(-30.0, 0.5), SourceAvailability("yard", True)]
+    for update in updates:
+        outbox.put(update)
+    assert len(outbox) == 0
+    states = {message.topic: message.payload for message in outbox.start()}
+    assert states[TOPICS.state("yard", "dog")] == "ON"
+    assert states[TOPICS.availability("yard")] == "online"
+    assert TOPICS.event("yard") not in states
+
+
+@given(st.floats(), st.floats())
+def test_any_number_is_published_as_one(level_dbfs: float, score: float) -> None:
+    outbox = Outbox(TOPICS, sources=["yard"], labels=[DOG], model="bundled")
+    outbox.start()
+    outbox.put(window(level_dbfs, score))
+    said = {message.topic: message.payload for message in outbox.take(10)}
+    assert math.isfinite(float(said[TOPICS.level("yard")]))
+    assert math.isfinite(json.loads(said[TOPICS.heard("yard")])["labels"][0]["score"])
+
+
+def test_waiting_times_double_up_to_a_cap_and_start_anew() -> None:
+    longest = Backoff(1.0, 60.0, chance=lambda: 1.0)
+    assert [longest.next_seconds() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    longest.reset()
+    assert longest.next_seconds() == 1
+    shortest = Backoff(1.0, 60.0, chance=lambda: 0.0)
+    assert [shortest.next_seconds() for _ in range(3)] == [0.5, 1, 2]
+    for _ in range(5_000):
+        assert longest.next_seconds() <= 60
+
+
+def test_the_earlier_payload_is_known_once_a_connection() -> None:
+    async def scenario() -> None:
+        talk = Talk()
+        assert not talk.conversation.earlier_known.is_set()
+        talk.listen(TOPICS.discovery, b"")
+        assert talk.conversation.earlier_known.is_set()
+        talk.conversation.end()
+        assert not talk.conversation.earlier_known.is_set()
+
+    asyncio.run(scenario())

@@ -1,0 +1,35 @@
+"""Topics from any names."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clapstream.sinks.topics import Topics
+from clapstream.slugs import slugify
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_name_breaks_out_of_its_level(node: str, source: str, label: str) -> None:
+    topics = Topics.of("a/b", node, "homeassistant")
+    state = topics.state(slugify(source), slugify(label))
+    assert state.split("/") == ["a", "b", slugify(node), slugify(source), slugify(label), "state"]
+    assert not set(state) & set("+#\0")
+    assert topics.source_of(state) == slugify(source)
+    assert topics.source_of(topics.listening_set(slugify(source))) == slugify(source)
+
+
+@pytest.mark.parametrize("topic", ["", "/", "a/+/b", "#", "a\0b"])
+def test_wildcards_are_refused(topic: str) -> None:
+    with pytest.raises(ValueError, match="no MQTT topic"):
+        Topics.of(topic, "home", "homeassistant")
+    with pytest.raises(ValueError, match="no MQTT topic"):
+        Topics.of("clapstream", "home", topic)
+
+
+@pytest.mark.parametrize(
+    "topic", ["", "clapstream", "clapstream/home", "homeassistant/status", "x/clapstream/home/y"]
+)
+def test_other_topics_have_no_source(topic: str) -> None:
+    assert Topics.of("clapstream", "home", "homeassistant").source_of(topic) == ""
