@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -36,27 +37,29 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def choose_precision(
-    wanted: str, tower: ClapAudioModelWithProjection, extractor: ClapFeatureExtractor, device: torch.device
-) -> torch.dtype:
-    """The precision to run an fp32 tower in; `auto` takes bf16 where hardware has it and the probe agrees."""
+def choose_precision(wanted: str, native_bf16: bool, probe: Callable[[torch.dtype], float]) -> torch.dtype:
+    """The precision to run an fp32 tower in; `auto` takes bf16 where hardware has it and the probe agrees.
+
+    `probe` tells the cosine between what the tower makes of a window in a precision and in fp32.
+    """
     if wanted != "auto":
         return _PRECISIONS[wanted]
-    if not has_bf16(device):
+    if not native_bf16:
         return torch.float32
-    cosine = probe_cosine(tower, extractor, device, torch.bfloat16)
+    cosine = probe(torch.bfloat16)
     if cosine >= LEAST_COSINE:
         return torch.bfloat16
     _logger.warning("bf16 is off on this machine: cosine %.5f with fp32 on the probe window", cosine)
     return torch.float32
 
 
-def has_bf16(device: torch.device) -> bool:
+def has_bf16(device: torch.device, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the device multiplies bf16 natively."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpu_info = Path("/proc/cpuinfo")
-    return cpu_info.is_file() and bool(_CPU_FLAGS_FOR_BF16 & set(cpu_info.read_text().split()))
+    if device.type != "cpu" or not cpu_info.is_file():
+        return False
+    return bool(_CPU_FLAGS_FOR_BF16 & set(cpu_info.read_text(encoding="utf-8").split()))
 
 
 def probe_cosine(

@@ -1,0 +1,143 @@
+"""The model side of detection: windows of sound in, a score per label out."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clapstream.clap.audio import ClapAudioModelWithProjection
+from clapstream.clap.features import ClapFeatureExtractor
+from clapstream.clap.hub import CheckpointError, CheckpointSource
+from clapstream.clap.text import ClapTextModelWithProjection
+from clapstream.clap.tokenizer import ClapTokenizer
+from clapstream.clap.weights import open_weights
+from clapstream.config import LabelSet, ModelSettings
+from clapstream.detection.labels import EmbeddingCache, embed_label_set
+from clapstream.detection.precision import choose_device, choose_precision, has_bf16, probe_cosine
+from clapstream.detection.scorer import Calibration, Scorer
+
+Floats = NDArray[np.float32]
+
+_logger = logging.getLogger(__name__)
+_TEXTS_AT_ONCE = 64
+CALIBRATION_NAME = "calibration.json"
+COLLAPSED_COSINE = 0.95
+"""Two labels whose texts are closer than this get the same scores whatever is heard."""
+
+
+class Detector:
+    """A checkpoint's audio tower with the embeddings of one label set.
+
+    The text tower is loaded only when the cache in `cache_directory` lacks a text, and dropped again afterwards.
+    Raises CheckpointError for a checkpoint that cannot be used.
+    """
+
+    def __init__(self, model: ModelSettings, label_set: LabelSet, cache_directory: Path | None) -> None:
+        self.checkpoint = model.checkpoint
+        self._source = CheckpointSource(model.checkpoint, revision=model.revision)
+        self.device = choose_device(model.device)
+        self._extractor = ClapFeatureExtractor.from_source(self._source)
+        self._tower = ClapAudioModelWithProjection.from_pretrained(model.checkpoint, revision=model.revision)
+        self._tower.to(self.device)
+        self._logit_scale = _read_logit_scale(self._source)
+        self._calibration = _read_calibration(self._source)
+        self._cache = EmbeddingCache(cache_directory, _fingerprint(self._source))
+        self.relabel(label_set)
+        probe = functools.partial(probe_cosine, self._tower, self._extractor, self.device)
+        self.precision = choose_precision(model.precision, has_bf16(self.device), probe)
+        self._tower.to(self.precision)
+
+    def relabel(self, label_set: LabelSet) -> None:
+        """Score against another label set from now on; on an error the old one stays."""
+        embeddings = embed_label_set(label_set, self._cache, self._embed_texts)
+        names = [label.name for label in label_set.labels]
+        means = np.stack([rows.mean(axis=0) for rows in embeddings.prompts])
+        for first, second in collapsed_pairs(means, names):
+            _logger.warning(
+                "checkpoint %s hardly tells the labels %r and %r apart (text embeddings almost equal)",
+                self.checkpoint,
+                first,
+                second,
+            )
+        self._scorer = Scorer(embeddings.prompts, embeddings.background, self._logit_scale, self._calibration)
+
+    @torch.inference_mode()
+    def embed(self, windows: Sequence[Floats]) -> Floats:
+        """Unit-length embeddings `(windows, dim)` of mono 48 kHz samples `(frames,)`, each at most 10 s long.
+
+        A window shorter than the model's is repeat-padded, as CLAP does.
+        """
+        features = self._extractor(
+            list(windows), padding="repeatpad", return_tensors="pt", device=self.device, seed=0
+        )["input_features"]
+        # No window is longer than the model's, so a fused checkpoint never needs its four views.
+        is_longer = torch.zeros((len(windows), 1), dtype=torch.bool, device=self.device)
+        output = self._tower(input_features=features.to(self.precision), is_longer=is_longer)
+        embeddings = torch.nn.functional.normalize(output.audio_embeds.float(), dim=-1)
+        result: Floats = embeddings.cpu().numpy()
+        return result
+
+    def score(self, windows: Sequence[Floats]) -> Floats:
+        """Scores 0..1 `(windows, labels)`."""
+        return self._scorer.score(self.embed(windows))
+
+    def _embed_texts(self, texts: Sequence[str]) -> Floats:
+        _logger.info("embedding %d texts with the text tower of %s", len(texts), self.checkpoint)
+        tokenizer = ClapTokenizer.from_source(self._source)
+        tower = ClapTextModelWithProjection.from_pretrained(self.checkpoint, revision=self._source.revision)
+        rows = []
+        with torch.inference_mode():
+            for first in range(0, len(texts), _TEXTS_AT_ONCE):
+                batch = tokenizer(
+                    list(texts[first : first + _TEXTS_AT_ONCE]), padding=True, truncation=True, return_tensors="pt"
+                )
+                embeddings = tower(**batch).text_embeds
+                rows.append(torch.nn.functional.normalize(embeddings.float(), dim=-1).numpy())
+        return np.concatenate(rows)
+
+
+def collapsed_pairs(embeddings: Floats, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of names whose embeddings `(names, dim)` point the same way, as of a text tower that is broken."""
+    rows = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    cosines = rows @ rows.T
+    pairs = itertools.combinations(range(len(names)), 2)
+    return [(names[first], names[second]) for first, second in pairs if cosines[first, second] > COLLAPSED_COSINE]
+
+
+def _read_logit_scale(source: CheckpointSource) -> float:
+    """What cosines are multiplied by before the softmax; the checkpoint has its logarithm."""
+    weights = open_weights(source)
+    if "logit_scale_a" not in weights.shapes:
+        raise CheckpointError(f"{weights.location}: has no logit_scale_a; it is no whole CLAP")
+    return weights.read("logit_scale_a").float().exp().item()
+
+
+def _read_calibration(source: CheckpointSource) -> Calibration:
+    path = source.find(CALIBRATION_NAME)
+    if path is None:
+        return Calibration()
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Calibration(slope=float(values["slope"]), offset=float(values["offset"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: needs the numbers slope and offset: {error}") from error
+
+
+def _fingerprint(source: CheckpointSource) -> str:
+    """What tells checkpoints apart without reading them whole: their settings, and size and age of the weights."""
+    digest = hashlib.sha256()
+    for name in ("config.json", "tokenizer.json", "vocab.json", "merges.txt"):
+        path = source.find(name)
+        digest.update(b"-" if path is None else path.read_bytes())
+    weights = open_weights(source).location.stat()
+    digest.update(f"{weights.st_size} {weights.st_mtime_ns}".encode())
+    return digest.hexdigest()

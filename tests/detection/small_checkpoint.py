@@ -1,0 +1,73 @@
+"""A whole checkpoint directory of a tiny CLAP with random weights and a tokenizer of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+
+from clapstream.clap.config import ClapConfig
+from clapstream.clap.features import ClapFeatureExtractor
+from clapstream.clap.model import ClapModel
+from clapstream.clap.tokenizer import ClapTokenizer
+
+TEXTS = ("This is a sound of a dog barking.", "a doorbell rings", "a quiet room", "traffic in the distance")
+AUDIO = {
+    "spec_size": 64,
+    "num_mel_bins": 16,
+    "patch_embeds_hidden_size": 16,
+    "depths": [2, 2],
+    "num_attention_heads": [2, 4],
+    "hidden_size": 32,
+    "window_size": 4,
+}
+TEXT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 40,
+    "max_position_embeddings": 40,
+}
+
+
+def write_small_checkpoint(directory: Path, truncation: str = "rand_trunc") -> None:
+    """Write every file that `from_pretrained` reads."""
+    tokenizer = train_tokenizer()
+    tokenizer.save_pretrained(directory)
+    ClapFeatureExtractor(feature_size=16, hop_length=2400, truncation=truncation).save_pretrained(directory)
+    torch.manual_seed(3)
+    config = ClapConfig(
+        text_config={**TEXT, "vocab_size": len(tokenizer)},
+        audio_config={**AUDIO, "enable_fusion": truncation == "fusion"},
+        projection_dim=24,
+    )
+    model = ClapModel(config)
+    randomise(model)
+    model.save_pretrained(directory)
+
+
+@torch.no_grad()
+def randomise(model: torch.nn.Module) -> None:
+    """Draw matrices wide enough that different inputs get different embeddings, and let biases matter."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(0.0, 1.5 * parameter[0].numel() ** -0.5)
+        elif parameter.ndim == 1:
+            parameter.add_(torch.empty_like(parameter).uniform_(-0.4, 0.4))
+
+
+def train_tokenizer() -> ClapTokenizer:
+    """A byte-level BPE tokenizer of a few words with RoBERTa's special tokens."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(TEXTS, trainer)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return ClapTokenizer(backend, {**special, "model_max_length": 30})
