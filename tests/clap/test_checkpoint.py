@@ -10,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from clapstream import clap
 from clapstream.clap.checkpoint import load, match_keys, parse_dtype
 from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.hub import CheckpointError, CheckpointSource
@@ -94,6 +95,37 @@ def test_a_tower_is_taken_out_of_a_whole_clap(reference, saved):
     assert_same(bare.state_dict(), reference.text_model.state_dict())
     unpooled = ClapTextModel.from_pretrained(saved, add_pooling_layer=False)
     assert torch.equal(unpooled(INPUT_IDS)[0], bare(INPUT_IDS)[0])
+
+
+@pytest.mark.parametrize("name", ["ClapModel", "ClapAudioModel", "ClapAudioModelWithProjection", "ClapTextModel"])
+def test_every_model_goes_both_ways(name, reference, saved, tmp_path):
+    ours = getattr(clap, name).from_pretrained(saved)
+    part = {"ClapAudioModel": reference.audio_model, "ClapTextModel": reference.text_model}.get(name, reference)
+    expected = {key: value for key, value in part.state_dict().items() if key in ours.state_dict()}
+    assert_same(ours.state_dict(), expected)
+    ours.save_pretrained(tmp_path)
+    theirs, report = getattr(transformers, name).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values())
+    assert_same(theirs.state_dict(), expected)
+    assert_same(getattr(clap, name).from_pretrained(tmp_path).state_dict(), expected)
+
+
+def test_what_was_loaded_computes_what_transformers_does(reference, saved):
+    ours = clap.ClapModel.from_pretrained(saved)
+    features = torch.randn(2, 1, 101, 16, generator=torch.Generator().manual_seed(1))
+    given = {"input_ids": INPUT_IDS, "input_features": features}
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            ours(**given).logits_per_audio, reference(**given).logits_per_audio, atol=1e-5, rtol=1e-5
+        )
+
+
+def test_the_reverse_is_refused_by_name(saved, tmp_path):
+    clap.ClapTextModelWithProjection.from_pretrained(saved).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="model_type is 'clap_text_model', expected 'clap'"):
+        clap.ClapModel.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"model.safetensors: has no audio_model.* and \d+ more"):
+        clap.ClapModel.from_pretrained(tmp_path, config=clap.ClapConfig.from_pretrained(saved))
 
 
 class RecordingWeights:
