@@ -14,10 +14,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from clapstream.fields import FileContext, FilePath
 from clapstream.problems import ConfigError, Problem, dotted, explain
 from clapstream.settings import (
-    FileContext,
-    FilePath,
     LabelDefaults,
     LabelSet,
     LabelSettings,

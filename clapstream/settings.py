@@ -9,79 +9,34 @@ from __future__ import annotations
 import math
 import os
 import re
-import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from clapstream.fields import (
+    DirectoryPath,
+    FilePath,
+    Score,
+    SecretUrl,
+    Text,
+    Topic,
+    check_channel,
+    check_checkpoint,
+    check_device,
+    check_model_device,
+    defaults_when_empty,
+    tls_or_none,
+    tuple_from_list,
+    user_directory,
+)
 from clapstream.slugs import slugify
 
 LONGEST_WINDOW_SECONDS = 10.0
 """CLAP was trained on 10 s: more would be cut off."""
 SHORTEST_WINDOW_SECONDS = 0.5
 SHORTEST_HOP_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class FileContext:
-    """Where settings come from: relative paths are meant from `directory`."""
-
-    directory: Path
-
-
-def _clean_text(text: str) -> str:
-    """Control characters, which could move a terminal's cursor, and runs of white space become one space."""
-    visible = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
-    cleaned = " ".join(visible.split())
-    if not cleaned:
-        raise ValueError("must not be empty")
-    return cleaned
-
-
-def _tuple_from_list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _defaults_when_empty(value: Any) -> Any:
-    """A section whose keys are all commented out reads as null: it means the defaults."""
-    return {} if value is None else value
-
-
-def _resolve(value: Any, info: ValidationInfo) -> Any:
-    """Path from text, relative to the file that names it."""
-    if not isinstance(value, str):
-        return value
-    if not value or "\0" in value:
-        raise ValueError("must be a path")
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError("starts with ~, but there is no such home directory") from error
-    return info.context.directory / path if isinstance(info.context, FileContext) else path
-
-
-def _must_be_file(path: Path, info: ValidationInfo) -> Path:
-    if isinstance(info.context, FileContext) and not path.is_file():
-        raise ValueError(f"{path} " + ("is a directory; a file is needed" if path.is_dir() else "does not exist"))
-    return path
-
-
-Text = Annotated[str, Field(max_length=1000), AfterValidator(_clean_text)]
-FilePath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_must_be_file)]
-DirectoryPath = Annotated[Path, BeforeValidator(_resolve)]
-Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
@@ -101,28 +56,12 @@ class _Source(Section):
         return slugify(self.name)
 
 
-def _check_device(value: Any) -> Any:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    if isinstance(value, str) and value.strip():
-        return value
-    raise ValueError(
-        "must be part of a device's name, its index from `clapstream devices`, or null for the default"
-    )
-
-
-def _check_channel(value: Any) -> Any:
-    if value in ("mix", "left", "right") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    raise ValueError("must be mix, left, right or a channel index from 0")
-
-
 class MicrophoneSettings(_Source):
     """A sound card's input. `device` is part of its name or its index; None is the system's default."""
 
     type: Literal["microphone"] = "microphone"
-    device: Annotated[str | int | None, BeforeValidator(_check_device)] = None
-    channel: Annotated[str | int, BeforeValidator(_check_channel)] = "mix"
+    device: Annotated[str | int | None, BeforeValidator(check_device)] = None
+    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
 
 
 class RecordingSettings(_Source):
@@ -146,51 +85,25 @@ class StreamSettings(_Source):
     """A network stream. The URL may carry a password or a token: it shows only through `shown_url`."""
 
     type: Literal["stream"] = "stream"
-    url: Annotated[SecretStr, BeforeValidator(lambda value: SecretStr(value) if isinstance(value, str) else value)]
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f]+", url.get_secret_value(), re.IGNORECASE):
-            raise ValueError("must be a URL such as rtsp://camera/1")
-        return url
+    url: SecretUrl
 
     @property
     def shown_url(self) -> str:
         """The URL without user, password, query and fragment: safe to log."""
         scheme, _, rest = self.url.get_secret_value().partition("://")
-        address = re.split(r"[?#]", rest, maxsplit=1)[0]
-        host, slash, path = address.partition("/")
-        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+        # The last @, wherever it is: a password may hold any of the characters that should be escaped.
+        address = re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+        return f"{scheme}://{address}"
 
 
 SourceSettings = MicrophoneSettings | RecordingSettings | PcmSettings | StreamSettings
 
 
-def _check_checkpoint(value: Any, info: ValidationInfo) -> Any:
-    """`bundled`, a directory (made absolute when it comes from a file) or a hub id."""
-    if not isinstance(value, str) or value == "bundled" or not isinstance(info.context, FileContext):
-        return value
-    path = _resolve(value, info)
-    if path.is_dir():
-        return str(path)
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
-        return value
-    allowed = "bundled, a directory or a hub id such as laion/clap-htsat-unfused"
-    raise ValueError(f"{path} is not a directory; allowed is {allowed}")
-
-
-def _check_model_device(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?", value):
-        return value
-    raise ValueError("must be auto, cpu, cuda, cuda:1, mps or xpu")
-
-
 class ModelSettings(Section):
     """Which checkpoint runs where. `revision` is a branch, tag or commit of a hub checkpoint."""
 
-    checkpoint: Annotated[str, Field(min_length=1), BeforeValidator(_check_checkpoint)] = "bundled"
-    device: Annotated[str, BeforeValidator(_check_model_device)] = "auto"
+    checkpoint: Annotated[str, Field(min_length=1), BeforeValidator(check_checkpoint)] = "bundled"
+    device: Annotated[str, BeforeValidator(check_model_device)] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     revision: str | None = None
 
@@ -237,7 +150,7 @@ class LabelSettings(LabelDefaults):
     """A label. Without prompts its name is the prompt, put into templates."""
 
     name: Text
-    prompts: Annotated[tuple[Text, ...], BeforeValidator(_tuple_from_list)] = ()
+    prompts: Annotated[tuple[Text, ...], BeforeValidator(tuple_from_list)] = ()
 
     @property
     def slug(self) -> str:
@@ -245,7 +158,7 @@ class LabelSettings(LabelDefaults):
         return slugify(self.name)
 
 
-BackgroundPrompts = Annotated[tuple[Text, ...], BeforeValidator(_tuple_from_list), Field(min_length=1)]
+BackgroundPrompts = Annotated[tuple[Text, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
 
 
 class LabelSet(Section):
@@ -270,22 +183,6 @@ class TlsSettings(Section):
         return key_file
 
 
-def _tls_or_none(value: Any) -> Any:
-    """`{ca_file: null, cert_file: null, key_file: null}`, the written-out default, is no TLS."""
-    if value == {}:
-        raise ValueError("must name ca_file: a file, or system for the system's authorities; null is no TLS")
-    return None if isinstance(value, dict) and all(item is None for item in value.values()) else value
-
-
-def _check_topic(topic: str) -> str:
-    if topic.startswith(("/", "$")) or topic.endswith("/") or not re.fullmatch(r"[^\s#+\x00-\x1f\x7f]+", topic):
-        raise ValueError("must be a topic without spaces, #, +, a leading $, or a slash at either end")
-    return topic
-
-
-Topic = Annotated[str, Field(max_length=200), AfterValidator(_check_topic)]
-
-
 class SpoolSettings(Section):
     """How much is kept on disk for a broker that is away; the oldest goes first."""
 
@@ -304,8 +201,8 @@ class MqttSettings(Section):
     discovery_prefix: Topic = "homeassistant"
     protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)] = "5"
     keepalive_seconds: int = Field(default=30, ge=5, le=3600)
-    tls: Annotated[TlsSettings | None, BeforeValidator(_tls_or_none)] = None
-    spool: Annotated[SpoolSettings, BeforeValidator(_defaults_when_empty)] = SpoolSettings()
+    tls: Annotated[TlsSettings | None, BeforeValidator(tls_or_none)] = None
+    spool: Annotated[SpoolSettings, BeforeValidator(defaults_when_empty)] = SpoolSettings()
 
     @field_validator("password_file")
     @classmethod
@@ -322,56 +219,28 @@ class MqttSettings(Section):
         """
         if self.password_file is not None:
             return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        if "CLAPSTREAM_MQTT_PASSWORD" in environment:
-            return environment["CLAPSTREAM_MQTT_PASSWORD"]
+        if from_variable := environment.get("CLAPSTREAM_MQTT_PASSWORD"):
+            return from_variable
         credential = Path(environment.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "mqtt_password")
         return credential.read_text(encoding="utf-8").rstrip("\r\n") if credential.is_file() else None
-
-
-def _user_directory(variable: str, xdg_variable: str, home_part: str) -> Path:
-    """Where systemd says, else where the XDG base directory specification says."""
-    if from_systemd := os.environ.get(variable):
-        return Path(from_systemd.partition(":")[0])
-    from_xdg = os.environ.get(xdg_variable, "")
-    parent = Path(from_xdg) if from_xdg.startswith("/") else Path.home() / home_part
-    return parent / "clapstream"
-
-
-def default_cache_directory() -> Path:
-    """Directory for what can be computed again; raises RuntimeError where there is no home directory."""
-    return _user_directory("CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache")
-
-
-def default_state_directory() -> Path:
-    """Directory for what must survive a restart; raises RuntimeError where there is no home directory."""
-    return _user_directory("STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state")
-
-
-def _or_else(default: Callable[[], Path]) -> Callable[[Any], Any]:
-    """Validator that puts a default in the place of null."""
-
-    def default_when_null(value: Any) -> Any:
-        return default() if value is None else value
-
-    return default_when_null
 
 
 class _MainKeys(Section):
     node: Text = "home"
     sources: Annotated[
         tuple[Annotated[SourceSettings, Field(discriminator="type")], ...],
-        BeforeValidator(_tuple_from_list),
+        BeforeValidator(tuple_from_list),
         Field(min_length=1),
     ] = (MicrophoneSettings(name="microphone"),)
-    model: Annotated[ModelSettings, BeforeValidator(_defaults_when_empty)] = ModelSettings()
-    window: Annotated[WindowSettings, BeforeValidator(_defaults_when_empty)] = WindowSettings()
+    model: Annotated[ModelSettings, BeforeValidator(defaults_when_empty)] = ModelSettings()
+    window: Annotated[WindowSettings, BeforeValidator(defaults_when_empty)] = WindowSettings()
     mqtt: MqttSettings | None = MqttSettings()
-    cache_directory: Annotated[DirectoryPath, BeforeValidator(_or_else(default_cache_directory))] = Field(
-        default_factory=default_cache_directory
-    )
-    state_directory: Annotated[DirectoryPath, BeforeValidator(_or_else(default_state_directory))] = Field(
-        default_factory=default_state_directory
-    )
+    cache_directory: Annotated[
+        DirectoryPath, BeforeValidator(user_directory("CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache"))
+    ] = Field(default=None, validate_default=True)
+    state_directory: Annotated[
+        DirectoryPath, BeforeValidator(user_directory("STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state"))
+    ] = Field(default=None, validate_default=True)
 
     @property
     def node_slug(self) -> str:
@@ -394,6 +263,6 @@ class Settings(_MainKeys):
 class LabelsFile(Section):
     """The keys of labels.yaml, entries still as they were written. Without `background` the packaged one counts."""
 
-    defaults: Annotated[LabelDefaults, BeforeValidator(_defaults_when_empty)] = LabelDefaults()
-    labels: Annotated[tuple[Any, ...], BeforeValidator(_tuple_from_list), Field(min_length=1)]
+    defaults: Annotated[LabelDefaults, BeforeValidator(defaults_when_empty)] = LabelDefaults()
+    labels: Annotated[tuple[Any, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
     background: BackgroundPrompts | None = None
