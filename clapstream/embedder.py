@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -50,17 +50,16 @@ class ClapEmbedder:
     @torch.inference_mode()
     def embed_audio(self, clips: Sequence[Floats]) -> Floats:
         """Unit-length embeddings `(clips, dim)` of mono 48 kHz samples `(frames,)` each."""
-        inputs = self._processor(audio=list(clips), sampling_rate=RATE_HZ, return_tensors="pt")
-        return _as_array(self._model.get_audio_features(**self._on_device(inputs)))
+        batch = self._processor(audio=list(clips), sampling_rate=RATE_HZ, return_tensors="pt")
+        features, is_longer = batch["input_features"].to(self._device), batch["is_longer"].to(self._device)
+        return _as_array(self._model.get_audio_features(features, is_longer))
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """Unit-length embeddings `(texts, dim)`."""
-        inputs = self._processor(text=list(texts), padding=True, return_tensors="pt")
-        return _as_array(self._model.get_text_features(**self._on_device(inputs)))
-
-    def _on_device(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self._device) for name, tensor in inputs.items()}
+        batch = self._processor(text=list(texts), padding=True, return_tensors="pt")
+        ids, mask = batch["input_ids"].to(self._device), batch["attention_mask"].to(self._device)
+        return _as_array(self._model.get_text_features(ids, mask))
 
 
 def embed_clips(clips: Sequence[LabelledClip], embedder: Embedder, progress: OnProgress | None = None) -> Floats:

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from tokenizers import ByteLevelBPETokenizer
 
 from clapstream.audio.block import RATE_HZ
-from clapstream.embedder import Floats
+from clapstream.clap import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor, ClapTokenizer
+from clapstream.embedder import ClapEmbedder, Floats
 from clapstream.evaluation import TemplateError, evaluate, evaluate_clips, fill_template
 from clapstream.evaluation_report import PlotError, check_plot, plot_confusion, progress_bar, render
 from clapstream.labelled_clips import ClipListError, LabelledClip
@@ -156,3 +159,46 @@ def test_a_wrong_template_is_found_before_a_checkpoint_is_loaded(clips: list[Lab
     (tmp_path / "list.csv").write_text(f"file,label\n{clips[0].path.name},dog\n")
     with pytest.raises(TemplateError):
         evaluate(tmp_path / "list.csv", "no such checkpoint", template="dog")
+
+
+def test_a_checkpoint_directory_is_evaluated(clips: list[LabelledClip], tmp_path: Path) -> None:
+    checkpoint = save_tiny_checkpoint(tmp_path / "checkpoint")
+    rows = [f"{clip.path.name},{clip.label},{clip.fold}" for clip in clips]
+    (tmp_path / "list.csv").write_text("\n".join(["file,label,fold", *rows]))
+    first, again = (evaluate(tmp_path / "list.csv", str(checkpoint), device="cpu") for _ in range(2))
+    assert first.checkpoint == str(checkpoint)
+    assert first.confusion.sum(axis=1).tolist() == [2, 2, 2]
+    np.testing.assert_array_equal(first.confusion, again.confusion)
+    assert first.mean_average_precision == again.mean_average_precision
+
+
+def test_embeddings_have_unit_length_and_do_not_depend_on_their_batch(tmp_path: Path) -> None:
+    embedder = ClapEmbedder(str(save_tiny_checkpoint(tmp_path)), device="cpu")
+    random = np.random.default_rng(0)
+    clips = [random.normal(0, 0.1, frames).astype(np.float32) for frames in (RATE_HZ, 4800)]
+    together = embedder.embed_audio(clips)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        together, np.concatenate([embedder.embed_audio([clip]) for clip in clips]), atol=1e-5
+    )
+    texts = embedder.embed_texts(["a dog", "rain on the roof of a house"])
+    np.testing.assert_allclose(texts[:1], embedder.embed_texts(["a dog"]), atol=1e-5)
+
+
+def save_tiny_checkpoint(directory: Path) -> Path:
+    """A CLAP with random weights that is complete in every file."""
+    directory.mkdir(exist_ok=True)
+    learner = ByteLevelBPETokenizer()
+    special_tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    learner.train_from_iterator(
+        ["this is a sound"], vocab_size=300, special_tokens=special_tokens, show_progress=False
+    )
+    learner.save_model(str(directory))
+    torch.manual_seed(0)
+    text = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    audio = {"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 2], "hidden_size": 16}
+    config = ClapConfig(text_config=text | {"intermediate_size": 32}, audio_config=audio, projection_dim=8)
+    ClapModel(config).save_pretrained(directory)
+    extractor = ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
+    ClapProcessor(extractor, ClapTokenizer.from_pretrained(directory)).save_pretrained(directory)
+    return directory
