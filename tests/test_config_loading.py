@@ -312,6 +312,13 @@ sources: [{name: porch, type: stream, url: "rtsp://user:hunter2@camera:554/1?tok
         assert isinstance(porch, StreamSettings)
         assert porch.shown_url == "rtsp://camera:554/1"
 
+    @pytest.mark.parametrize(
+        "address", ["user:hun/ter2@camera/1", "user:hun?ter2@camera/1", "user:h#nter2@camera/1"]
+    )
+    def test_secrets_that_are_not_escaped(self, address: str) -> None:
+        source = StreamSettings.model_validate({"name": "porch", "url": f"rtsp://{address}"})
+        assert source.shown_url == "rtsp://camera/1"
+
     def test_mistakes_do_not_repeat_secrets(self, tmp_path: Path) -> None:
         text = "mqtt: {password: hunter2}\nsources: [{name: a, type: stream, url: 'user:hunter2@camera'}]"
         with pytest.raises(ConfigError) as raised:
@@ -383,6 +390,24 @@ mqtt: {port: high}
         with pytest.raises(ConfigError) as raised:
             load(tmp_path, "window: {seconds: 0}", "labels:\n\t- a")
         assert [Path(problem.file).name for problem in raised.value.problems] == ["clapstream.yaml", "labels.yaml"]
+
+    def test_paths_that_cannot_be_reached(self, tmp_path: Path) -> None:
+        name = "x" * 300
+        found = problems(tmp_path, f"model: {{checkpoint: {name}}}\nlabels: {name}")
+        assert set(found) == {"model.checkpoint", "labels"}
+        assert all("cannot be reached" in message for message in found.values())
+
+    def test_no_home_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("CACHE_DIRECTORY", "XDG_CACHE_HOME", "STATE_DIRECTORY", "XDG_STATE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+
+        def homeless() -> Path:
+            raise RuntimeError
+
+        monkeypatch.setattr(Path, "home", homeless)
+        found = problems(tmp_path)
+        assert set(found) == {"cache_directory", "state_directory"}
+        assert all("name a directory" in message for message in found.values())
 
     def test_checkpoints(self, tmp_path: Path) -> None:
         (tmp_path / "my").mkdir()

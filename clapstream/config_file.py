@@ -1,0 +1,122 @@
+"""One configuration file on its way to settings: what it says, and what is wrong with it, by line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from clapstream.fields import FileContext
+from clapstream.problems import Problem, dotted, explain
+from clapstream.settings import (
+    LabelDefaults,
+    ModelSettings,
+    MqttSettings,
+    Section,
+    SourceSettings,
+    SpoolSettings,
+    TlsSettings,
+    WindowSettings,
+)
+from clapstream.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+class ConfigFile:
+    """One configuration file: what it says and what is wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self._overridden: dict[Location, str] = {}
+        self._document = Document({})
+        self.readable = True
+        try:
+            self._document = read_yaml(path)
+        except UnreadableError as error:
+            self.readable = False
+            self.report((), str(error))
+        self.value = self._mapping()
+
+    @property
+    def context(self) -> FileContext:
+        """What relative paths in this file are relative to."""
+        return FileContext(self.path.absolute().parent)
+
+    def report(self, location: Location, message: str) -> None:
+        """Note a problem at a location in this file, or at the environment variable that was put there."""
+        if location in self._overridden:
+            self.problems.append(Problem("environment", self._overridden[location], message))
+            return
+        nearest = location
+        while nearest and nearest not in self._document.lines:
+            nearest = nearest[:-1]
+        line = self._document.lines.get(nearest) if location else None
+        self.problems.append(Problem(str(self.path), dotted(location), message, line))
+
+    def sorted_problems(self) -> list[Problem]:
+        """What is wrong, in the order of the lines."""
+        return sorted(self.problems, key=lambda problem: problem.line or 0)
+
+    def override(self, overrides: Mapping[str, tuple[str, str]], environment: Mapping[str, str]) -> None:
+        """Put the variables of `overrides` at their section and key; a section that is null stays so."""
+        for variable, (section, key) in overrides.items():
+            if variable not in environment:
+                continue
+            part = self.value.setdefault(section, {})
+            if isinstance(part, dict):
+                text = environment[variable]
+                part[key] = int(text) if text.isdecimal() and len(text) < 20 else text
+                self._overridden[section, key] = variable
+
+    def validate(self, model: type[SectionType], value: Any, at: Location = ()) -> SectionType | None:
+        """Validated section, or None after everything that is wrong with it was reported."""
+        try:
+            return model.model_validate(value, context=self.context)
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                known = _known_keys(model, details["loc"][:-1]) if details["type"] == "extra_forbidden" else ()
+                self.report(at + _location(details), explain(details, known))
+        return None
+
+    def _mapping(self) -> dict[str, Value]:
+        for location, message in self._document.problems:
+            self.report(location, message)
+        value = self._document.value
+        if isinstance(value, dict):
+            return value
+        if value is not None:
+            self.report((), "must be a mapping of keys to values at the top")
+        return {}
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "model": ModelSettings,
+    "window": WindowSettings,
+    "mqtt": MqttSettings,
+    "tls": TlsSettings,
+    "spool": SpoolSettings,
+    "defaults": LabelDefaults,
+    **{source.model_fields["type"].default: source for source in get_args(SourceSettings)},
+}
+"""Sections by the key, or the type of source, that leads to them."""
+
+
+def _known_keys(model: type[Section], parent: Location) -> list[str]:
+    """Keys that are allowed at `parent`, a location as pydantic gives it."""
+    section = _SECTIONS[str(parent[-1])] if parent else model
+    return list(section.model_fields)
+
+
+def _location(error: ErrorDetails) -> Location:
+    """Where an error is in the file: pydantic puts the type of a source after its index."""
+    location = error["loc"]
+    if error["type"].startswith("union_tag"):
+        return (*location, "type")
+    if location[:1] == ("sources",) and len(location) > 2:
+        return location[:2] + location[3:]
+    return location
