@@ -33,14 +33,23 @@ def require_sound_system() -> None:
         pytest.skip("needs the package libportaudio2")
 
 
+ROOMS = ("room", "kitchen", "bath")
+
+ALSA_CONFIGURATION = "</usr/share/alsa/alsa.conf>\n" + "".join(
+    f'pcm.{room} {{ type pulse\n device "{room}.monitor" }}\n' for room in ROOMS
+)
+
+
 class SoundSystem:
-    """The server. Rooms are null sinks; PortAudio's device "pulse" hears the default one."""
+    """The server. Each of `ROOMS` is a PortAudio device of that name; "pulse" is the one added last."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._server: subprocess.Popen[bytes] | None = None
         self._rooms: dict[str, str] = {}
+        (folder / "alsa.conf").write_text(ALSA_CONFIGURATION)
         self.environment = {
+            "ALSA_CONFIG_PATH": f"{folder}/alsa.conf",
             "PULSE_SERVER": f"unix:{folder}/native",
             "PULSE_RUNTIME_PATH": str(folder),
             "PULSE_STATE_PATH": str(folder),

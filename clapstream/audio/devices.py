@@ -38,14 +38,13 @@ def load_portaudio() -> Any:
 def devices() -> list[Device]:
     """List the inputs; SourceError where PortAudio is missing."""
     portaudio = load_portaudio()
-    default_index = portaudio.default.device[0]
-    if default_index < 0 and portaudio.query_hostapis():
-        default_index = portaudio.query_hostapis(0)["default_input_device"]
+    host_apis = portaudio.query_hostapis()
+    default_index = host_apis[portaudio.default.hostapi]["default_input_device"] if host_apis else None
     return [
         Device(
             index=index,
             name=entry["name"],
-            host_api=portaudio.query_hostapis(entry["hostapi"])["name"],
+            host_api=host_apis[entry["hostapi"]]["name"],
             channels=entry["max_input_channels"],
             rate_hz=round(entry["default_samplerate"]),
             default=index == default_index,

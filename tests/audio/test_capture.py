@@ -20,12 +20,12 @@ from clapstream.audio.recovery import StreamBrokenError
 from clapstream.audio.source import SourceError
 
 FAKE_SOUNDDEVICE = """
-import ctypes, os, struct, sys, threading, types
+import struct, threading, types
 
 class PortAudioError(Exception):
     pass
 
-default = types.SimpleNamespace(device=[1, -1])
+default = types.SimpleNamespace(hostapi=0)
 DEVICES = [
     {"name": "Speaker", "hostapi": 0, "max_input_channels": 0, "default_samplerate": 48000.0},
     {"name": "Stereo", "hostapi": 0, "max_input_channels": 2, "default_samplerate": 44100.0},
@@ -37,8 +37,8 @@ DEVICES = [
     {"name": "Stuck", "hostapi": 0, "max_input_channels": 1, "default_samplerate": 48000.0},
 ]
 
-def query_hostapis(index=None):
-    return {"name": "Invented", "default_input_device": 1}
+def query_hostapis():
+    return ({"name": "Invented", "default_input_device": 1},)
 
 def query_devices():
     return DEVICES

@@ -133,25 +133,45 @@ def test_absent_at_start(sound_system: SoundSystem) -> None:
 
 
 def test_losing_one_microphone_leaves_the_other_alone(sound_system: SoundSystem) -> None:
+    sound_system.add_room("kitchen")
+    sound_system.add_room("bath")
+
     async def run() -> None:
-        healthy, unknown = Microphone("kitchen", "pulse"), Microphone("bath", "no such device")
-        async with aclosing(healthy.items()) as items, aclosing(unknown.items()) as others:
-            await until(items, StreamOpened)
-            lost = await until(others, StreamLost, 15.0)
-            assert isinstance(lost, StreamLost)
-            assert "pulse" in lost.reason
-            retrying = asyncio.create_task(anext(others))
-            await hear(items, 4.0)
-            retrying.cancel()
-            await asyncio.gather(retrying, return_exceptions=True)
-        assert healthy.dropped_blocks == 0
+        kitchen, bath = Microphone("kitchen", "kitchen"), Microphone("bath", "BATH")
+        async with aclosing(kitchen.items()) as healthy, aclosing(bath.items()) as broken:
+            await until(healthy, Block)
+            await until(broken, Block)
+            sound_system.remove_room("bath")
+            coming_back = asyncio.create_task(lose_and_recover(broken))
+            await hear(healthy, 4.0)  # bath is being looked for meanwhile
+            sound_system.add_room("bath")
+            await hear(healthy, 4.0)
+            await coming_back
+        assert (kitchen.dropped_blocks, kitchen.reconnects, bath.reconnects) == (0, 0, 1)
+
+    async def lose_and_recover(items: AsyncGenerator[SourceItem, None]) -> None:
+        await until(items, StreamLost, LOST_SECONDS)
+        await until(items, StreamOpened)
 
     asyncio.run(run())
+
+
+def test_an_unknown_device_is_told_what_there_is(sound_system: SoundSystem) -> None:
+    async def run() -> StreamLost:
+        async with aclosing(Microphone("kitchen", "no such device").items()) as items:
+            lost = await anext(items)
+        assert isinstance(lost, StreamLost)
+        return lost
+
+    sound_system.add_room("kitchen")
+    reason = asyncio.run(run()).reason
+    assert reason.startswith("no microphone has 'no such device' in its name; there is: ")
+    assert "kitchen" in reason
 
 
 @pytest.mark.usefixtures("sound_system")
 def test_lists_the_devices() -> None:
     listing = "from clapstream.audio.devices import devices; print(*map(repr, devices()), sep='\\n')"
     listed = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
-    assert "name='pulse', host_api='ALSA', channels=32, rate_hz=44100" in listed.stdout
+    assert "name='room', host_api='ALSA', channels=32, rate_hz=44100" in listed.stdout
     assert listed.stdout.count("default=True") == 1
