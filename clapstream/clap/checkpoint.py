@@ -12,7 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from clapstream.clap.config import PretrainedConfig
-from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions
+from clapstream.clap.hub import CheckpointError, CheckpointSource, split_options
 from clapstream.clap.weights import SAFETENSORS_NAME, Weights, open_weights, write_weights
 
 Config = TypeVar("Config", bound=PretrainedConfig)
@@ -85,12 +85,12 @@ class PretrainedModel(nn.Module, Generic[Config]):
         Raises:
             CheckpointError: a file is missing, damaged or does not fit; the message names the file and the key.
         """
-        where = {name: options.pop(name) for name in SourceOptions.__annotations__ if name in options}
+        where, arguments = split_options(options)
         source = CheckpointSource(pretrained_model_name_or_path, **where)
         config = config or cls.config_class.from_source(source)  # type: ignore[assignment]
         with SkipInitialisation():
             try:
-                model = cls(config, **options)  # type: ignore[arg-type]
+                model = cls(config, **arguments)  # type: ignore[arg-type]
             except ValueError as error:
                 raise CheckpointError(f"{source.name}: {error}") from error
         model.to(parse_dtype(dtype or torch_dtype or model.config.dtype))
@@ -151,7 +151,7 @@ def load(model: PretrainedModel[Any], weights: Weights) -> None:
     """Copy a checkpoint's tensors into a model, one at a time, converting them to the model's precision.
 
     Raises:
-        CheckpointError: a key is missing, superfluous or of the wrong shape.
+        CheckpointError: a key is missing, superfluous, of the wrong shape or of another kind of number.
     """
     state = model.state_dict()
     keys = match_keys(state.keys(), weights.shapes.keys(), model.subtree, weights.location)
@@ -162,7 +162,10 @@ def load(model: PretrainedModel[Any], weights: Weights) -> None:
                 raise CheckpointError(
                     f"{weights.path(key)}: {key} has shape {found}, the configuration asks for {expected}"
                 )
-            state[name].copy_(weights.read(key))
+            tensor = weights.read(key)
+            if tensor.is_floating_point() != state[name].is_floating_point():
+                raise CheckpointError(f"{weights.path(key)}: {key} holds {tensor.dtype}, not {state[name].dtype}")
+            state[name].copy_(tensor)
 
 
 def match_keys(names: Iterable[str], stored: Iterable[str], subtree: str, location: Path) -> Mapping[str, str]:

@@ -10,9 +10,9 @@ import json
 import types
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, Union, Unpack, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, read_json, write_json
+from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, split_options, write_json
 
 CONFIG_NAME = "config.json"
 Tower = TypeVar("Tower", bound="PretrainedConfig")
@@ -90,15 +90,17 @@ class PretrainedConfig:
         write_json(directory / CONFIG_NAME, self.to_dict())
 
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | PathLike[str], **options: Unpack[SourceOptions]
-    ) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Self:
         """Read `config.json` of a directory, a hub id or "bundled".
+
+        `options` are those of `SourceOptions`; others are fields to set instead of what the file says.
 
         Raises:
             CheckpointError: it is missing, no JSON, of another kind of model or has a field of a wrong type.
         """
-        return cls.from_source(CheckpointSource(pretrained_model_name_or_path, **options))
+        where, overrides = split_options(options)
+        config = cls.from_source(CheckpointSource(pretrained_model_name_or_path, **where))
+        return cls.from_dict(config.to_dict(), **overrides) if overrides else config
 
     @classmethod
     def from_source(cls, source: CheckpointSource) -> Self:

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 BUNDLED = "bundled"
 BUNDLED_DIRECTORY = Path(__file__).parent / "bundled"
@@ -35,6 +35,13 @@ class SourceOptions(TypedDict, total=False):
     local_files_only: bool
     token: str | bool | None
     subfolder: str
+
+
+def split_options(arguments: dict[str, Any]) -> tuple[SourceOptions, dict[str, Any]]:
+    """What of a call's arguments says where to look, and the rest."""
+    where = {name: value for name, value in arguments.items() if name in SourceOptions.__annotations__}
+    rest = {name: value for name, value in arguments.items() if name not in where}
+    return cast(SourceOptions, where), rest
 
 
 @dataclass(frozen=True)

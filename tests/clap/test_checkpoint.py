@@ -252,6 +252,10 @@ def test_buffers_that_some_versions_do_not_store_may_be_missing(reference, direc
             lambda s: s.update({"text_projection.linear2.bias": torch.ones(13)}),
             r"model.safetensors: text_projection.linear2.bias has shape \(13,\).*asks for \(12,\)",
         ),
+        (
+            lambda s: s.update({"text_projection.linear2.bias": torch.ones(12, dtype=torch.int8)}),
+            "model.safetensors: text_projection.linear2.bias holds torch.int8, not torch.float32",
+        ),
     ],
 )
 def test_keys_that_do_not_fit_are_named(change, message, directory):
@@ -336,6 +340,12 @@ def test_an_index_that_lies_is_named(weight_map, message, directory):
     (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(CheckpointError, match=message):
         ClapTextModelWithProjection.from_pretrained(directory)
+
+
+def test_a_subfolder_is_looked_into(reference, saved):
+    model = ClapTextModelWithProjection.from_pretrained(saved.parent, subfolder=saved.name)
+    assert_same(model.state_dict(), text_part(reference))
+    assert CheckpointSource("bundled").directory.name == "bundled"
 
 
 def test_missing_weights_are_named(directory):

@@ -127,6 +127,15 @@ def test_a_tower_finds_its_part_in_a_whole_clap(tmp_path):
     assert ClapAudioConfig.from_pretrained(str(tmp_path)).spec_size == 64
 
 
+def test_fields_can_be_set_while_reading(tmp_path):
+    ClapConfig({"hidden_size": 32}, {"spec_size": 64}).save_pretrained(tmp_path)
+    whole = ClapConfig.from_pretrained(tmp_path, projection_dim=16, revision="main")
+    assert (whole.text_config.projection_dim, whole.text_config.hidden_size) == (16, 32)
+    assert ClapTextConfig.from_pretrained(tmp_path, vocab_size=7).vocab_size == 7
+    with pytest.raises(TypeError, match="vocab_size"):
+        ClapTextConfig.from_pretrained(tmp_path, vocab_size="7")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -11,6 +11,9 @@ from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
+import transformers
+from tokenizers import ByteLevelBPETokenizer
 
 pytest.importorskip("huggingface_hub", reason="needs huggingface_hub (clapstream[hub])")
 
@@ -123,18 +126,23 @@ def hub():
     server.server_close()
 
 
+def make_environment(url, cache, offline):
+    """This process's environment, with our hub in place of the real one and no proxy before it."""
+    return {
+        **{key: value for key, value in os.environ.items() if "proxy" not in key.lower()},
+        "HF_HOME": str(cache),
+        "HF_ENDPOINT": url,
+        "HF_HUB_OFFLINE": str(int(offline)),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
 @pytest.fixture
 def ask(hub, tmp_path):
     """Look for files in a process of its own, since huggingface_hub reads its environment when it is imported."""
 
     def run(*filenames, name="home/clap", offline=False, url=hub.url, **arguments):
-        environment = {
-            **{key: value for key, value in os.environ.items() if "proxy" not in key.lower()},
-            "HF_HOME": str(tmp_path / "cache"),
-            "HF_ENDPOINT": url,
-            "HF_HUB_OFFLINE": "1" if offline else "0",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-        }
+        environment = make_environment(url, tmp_path / "cache", offline)
         command = [sys.executable, "-c", PROGRAM, json.dumps({"name": name, **arguments}), json.dumps(filenames)]
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert finished.returncode == 0, finished.stderr
@@ -213,3 +221,51 @@ def test_a_hub_that_does_not_answer_is_named(hub, ask):
 )
 def test_a_wrong_id_is_named(name, message, ask):
     assert ask("config.json", name=name).startswith(f"CheckpointError: {message}")
+
+
+def test_a_hub_id_without_huggingface_hub_says_what_to_install(tmp_path):
+    program = f"import sys; sys.modules['huggingface_hub'] = None\n{PROGRAM}"
+    command = [sys.executable, "-c", program, json.dumps({"name": "home/clap"}), json.dumps(["config.json"])]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "needs huggingface_hub (pip install clapstream[hub])" in json.loads(finished.stdout)["error"]
+
+
+LOADING = """
+import sys
+from clapstream.clap import ClapProcessor, ClapTextModelWithProjection
+batch = ClapProcessor.from_pretrained("home/clap")(["a dog", "rain outside"], padding=True, return_tensors="pt")
+print(ClapTextModelWithProjection.from_pretrained("home/clap")(**batch).text_embeds.double().sum().item())
+"""
+
+
+def test_a_whole_checkpoint_is_loaded_by_its_id(hub, tmp_path):
+    directory = tmp_path / "checkpoint"
+    expected = write_checkpoint(directory)
+    hub.files = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert any("00002" in name for name in hub.files)
+    for offline in (False, True):
+        environment = make_environment(hub.url, tmp_path / "cache", offline)
+        finished = subprocess.run([sys.executable, "-c", LOADING], env=environment, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr
+        assert float(finished.stdout) == pytest.approx(expected, rel=1e-5)
+        hub.files = {}
+
+
+def write_checkpoint(directory):
+    """A small CLAP in shards with a tokenizer, as transformers writes it; the sum of two texts' embeddings."""
+    torch.manual_seed(2)
+    text = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    audio = {"depths": [1], "num_attention_heads": [1], "patch_embeds_hidden_size": 8, "hidden_size": 8}
+    model = transformers.ClapModel(transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=8))
+    model.eval().save_pretrained(directory, max_shard_size="40KB")
+    learner = ByteLevelBPETokenizer()
+    special_tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    learner.train_from_iterator(["a dog"] * 9, vocab_size=300, special_tokens=special_tokens, show_progress=False)
+    learner.save_model(str(directory))
+    tokenizer = transformers.RobertaTokenizerFast.from_pretrained(directory)
+    transformers.ClapProcessor(
+        feature_extractor=transformers.ClapFeatureExtractor(), tokenizer=tokenizer
+    ).save_pretrained(directory)
+    batch = tokenizer(["a dog", "rain outside"], padding=True, return_tensors="pt")
+    hidden = model.text_model(**batch).pooler_output
+    return model.text_projection(hidden).double().sum().item()

@@ -134,6 +134,16 @@ def test_relative_positions_follow_their_formula(kind):
     assert_close(model(INPUT_IDS, position_ids=INPUT_IDS % 7)[0], model(INPUT_IDS)[0])  # positions play no part
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near(dtype):
+    model = ClapTextModelWithProjection(ClapTextConfig(**SMALL)).eval()
+    with torch.inference_mode():
+        exact = model(INPUT_IDS, MASK).text_embeds
+        half = model.to(dtype)(INPUT_IDS, MASK).text_embeds
+    assert half.dtype == dtype
+    assert torch.cosine_similarity(half.float(), exact).min() > 0.999
+
+
 def test_padding_does_not_change_a_text():
     model = ClapTextModelWithProjection(ClapTextConfig(**SMALL)).eval()
     randomise(model)
@@ -196,12 +206,12 @@ def test_wrong_inputs_are_refused():
         model()
     with pytest.raises(ValueError, match="either input_ids or inputs_embeds"):
         model(INPUT_IDS, inputs_embeds=torch.ones(3, 6, 32))
-    with pytest.raises(ValueError, match="39 tokens.* at most 38"):
+    with pytest.raises(ValueError, match=r"39 tokens.* at most 38"):
         model(torch.full((1, 39), 5))
 
 
 def test_impossible_configurations_are_refused():
-    with pytest.raises(ValueError, match="32.* 5 attention heads"):
+    with pytest.raises(ValueError, match=r"32.* 5 attention heads"):
         ClapTextModel(ClapTextConfig(**{**SMALL, "num_attention_heads": 5}))
     with pytest.raises(ValueError, match="'rotary'"):
         ClapTextModel(ClapTextConfig(**SMALL, position_embedding_type="rotary"))
