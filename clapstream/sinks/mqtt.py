@@ -58,6 +58,8 @@ _CLEARER = {"Disconnected during message iteration": "connection lost", "Operati
 class Patience:
     """How long to wait for the broker, in seconds."""
 
+    connect: float = 3.0
+    """For a TCP connection, and again for TLS."""
     reply: float = 10.0
     first_retry: float = 1.0
     longest_retry: float = 60.0
@@ -199,7 +201,7 @@ class MqttSink:
         """A client with the password and certificates as they are on disk now; raises OSError and UnicodeError."""
         settings = self._settings
         password, tls_context = await asyncio.to_thread(_secrets, settings)
-        return aiomqtt.Client(
+        client = aiomqtt.Client(
             settings.host,
             settings.port,
             username=settings.username,
@@ -214,13 +216,16 @@ class MqttSink:
             logger=_client_logger,
             **_session_options(settings.protocol),
         )
+        # Neither a cancelled task nor the end of the event loop can interrupt the thread that connects.
+        client._client.connect_timeout = self._patience.connect
+        return client
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         """Introduce the node, then publish and obey until closed; raises MqttError when the connection is lost."""
         for topic, qos in self._conversation.subscriptions:
             granted = await client.subscribe(topic, qos=qos)
             if any(getattr(code, "is_failure", False) for code in granted):
-                self._tell_once(f"does not allow us to subscribe to {topic}")
+                _logger.warning("the broker at %s does not allow us to subscribe to %s", self._address, topic)
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read(client))
             with contextlib.suppress(TimeoutError):
@@ -268,16 +273,14 @@ class MqttSink:
         self._change_state("online")
 
     def _tell_lost(self, reason: str) -> None:
-        """Log a new reason, once until the broker is back."""
+        """Warn once until the broker is back; another reason meanwhile is told, too."""
         if self._state == "online" and time.monotonic() - self._connected_at >= self._patience.steady:
             self._backoff.reset()
-        self._tell_once(f"cannot be used ({reason}); trying until it can")
+        level = logging.INFO if self._told else logging.WARNING
+        if reason not in self._told:
+            self._told.add(reason)
+            _logger.log(level, "the broker at %s cannot be used (%s); trying until it can", self._address, reason)
         self._change_state("offline")
-
-    def _tell_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            _logger.warning("the broker at %s %s", self._address, text)
 
     def _change_state(self, state: State) -> None:
         if state == self._state:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -456,6 +457,26 @@ def test_attempts_at_a_broker_that_does_not_answer_leave_nothing_behind(broker: 
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_closing_while_the_broker_cannot_be_reached_does_not_wait_for_it() -> None:
+    async def scenario() -> None:
+        # A full backlog drops what comes, as a firewall does.
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as wall, contextlib.ExitStack() as guests:
+            port = wall.getsockname()[1]
+            for _ in range(2):
+                guest = guests.enter_context(socket.socket())
+                guest.setblocking(False)
+                guest.connect_ex(("127.0.0.1", port))
+            patience = dataclasses.replace(QUICK, connect=3.0, flush=0.1)
+            bench = Bench(port, patience=patience)
+            task = asyncio.create_task(bench.sink.run())
+            await asyncio.sleep(0.3)
+            bench.sink.close()
+            await asyncio.wait_for(task, 2.5)
+            assert bench.states == ["offline"]
+
+    run(scenario())
 
 
 def test_a_lost_acknowledgement_costs_no_second_delivery(broker: Broker) -> None:
