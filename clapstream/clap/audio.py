@@ -17,6 +17,7 @@ from torch.nn import functional
 from clapstream.clap.checkpoint import PretrainedModel
 from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.fusion import ClapAudioAFFBlock
+from clapstream.clap.linear import PreparedLinear
 from clapstream.clap.outputs import BaseModelOutputWithPooling, ClapAudioModelOutput
 from clapstream.clap.projection import ClapProjectionLayer, activation
 from clapstream.clap.reorder import Reorder
@@ -51,13 +52,16 @@ class ClapAudioPatchEmbed(nn.Module):
 
     def forward(self, images: Tensor, is_longer: Tensor | None) -> Tensor:
         """`(batch, views, spec_size, spec_size)` -> tokens `(batch, height * width, hidden)`, row by row."""
-        if not self.fuses_by_attention:
-            patches = self.proj(images)
-        else:
-            patches = self.proj(images[:, :1])
-            if is_longer is not None:
-                patches = self._fuse(patches, images, is_longer.flatten().nonzero().flatten())
+        patches = self._embed(images[:, :1] if self.fuses_by_attention else images)
+        if self.fuses_by_attention and is_longer is not None:
+            patches = self._fuse(patches, images, is_longer.flatten().nonzero().flatten())
         return cast(Tensor, self.norm(patches.flatten(2).transpose(1, 2)))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """The patches' convolution `(batch, hidden, height, width)`, in memory with the channels last."""
+        weight = self.proj.weight.contiguous(memory_format=torch.channels_last)
+        stride, padding = self.proj.stride, self.proj.padding
+        return functional.conv2d(images, weight, self.proj.bias, stride, padding)
 
     def _fuse(self, patches: Tensor, images: Tensor, rows: Tensor) -> Tensor:
         """Mix the crops of the longer sounds into the patches `(batch, hidden, height, width)` of the whole."""
@@ -76,11 +80,11 @@ class Dense(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(inputs, outputs)
+        self.dense = PreparedLinear(inputs, outputs)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """`(..., inputs)` -> `(..., outputs)`."""
-        return cast(Tensor, self.dense(tokens))
+    def forward(self, tokens: Tensor, *, gelu: bool = False) -> Tensor:
+        """`(..., inputs)` -> `(..., outputs)`, followed by GELU on request."""
+        return cast(Tensor, self.dense(tokens, gelu=gelu))
 
 
 class ClapAudioAttention(nn.Module):
@@ -112,6 +116,7 @@ class ClapAudioLayer(nn.Module):
         self.intermediate = Dense(channels, hidden)
         self.output = Dense(hidden, channels)
         self.activation = activation(config.hidden_act)
+        self.is_gelu = config.hidden_act == "gelu"
         self.plan = plan
         self.dropout = config.hidden_dropout_prob
         self.drop_path = drop_path
@@ -125,10 +130,14 @@ class ClapAudioLayer(nn.Module):
             found, probabilities = self.attention(unordered.partition(windows), unordered, output_attentions)
             found = unordered.merge(found)
         tokens = tokens + self._drop_path(found)
-        hidden = self.activation(self.intermediate(self.layernorm_after(tokens)))
-        return Attended(
-            tokens + functional.dropout(self.output(hidden), self.dropout, self.training), probabilities
-        )
+        output = self.output(self._hidden(self.layernorm_after(tokens)))
+        return Attended(tokens + functional.dropout(output, self.dropout, self.training), probabilities)
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        """The perceptron's hidden layer."""
+        if self.is_gelu:
+            return cast(Tensor, self.intermediate(tokens, gelu=True))
+        return self.activation(self.intermediate(tokens))
 
     def _drop_path(self, branch: Tensor) -> Tensor:
         """In training, leave the branch out for some rows of the batch (Huang et al. 2016)."""
@@ -144,7 +153,7 @@ class ClapAudioPatchMerging(nn.Module):
     def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
         self.height, self.width = height, width
-        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.reduction = PreparedLinear(4 * channels, 2 * channels, bias=False)
         self.norm = nn.LayerNorm(4 * channels)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -56,6 +56,10 @@ class Kept(Generic[Value]):
             self._seen = [Seen.now(source) for source in sources]
         return self._value
 
+    def __reduce__(self) -> tuple[type[Kept[Value]], tuple[()]]:
+        """A copy or a pickle of a model keeps nothing: its parameters are others."""
+        return type(self), ()
+
     def forget(self) -> None:
         """Build anew at the next use."""
         self._value = None

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.kept import Kept
+from clapstream.clap.linear import Product, runs_prepared
 from clapstream.clap.windows import WindowPlan, relative_position_index, top_left
 
 
@@ -21,10 +22,9 @@ class Attended(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What inference needs of the parameters: the joined projection, and what to add to the scores."""
+    """What inference needs of the parameters: query, key and value in one product, what to add to the scores."""
 
-    weight: Tensor
-    bias: Tensor | None
+    projection: Product
     score_bias: Tensor
 
 
@@ -53,13 +53,15 @@ class ClapAudioSelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor, plan: WindowPlan, output_attentions: bool) -> Attended:
         """Tokens `(batch, windows * side * side, channels)` in window order, before the output projection."""
-        if self.training or torch.is_grad_enabled() or output_attentions or plan != self.plan:
+        needs_more = self.training or output_attentions or plan != self.plan
+        if needs_more or not runs_prepared(tokens, self.query.weight):
             return self._attend_openly(tokens, plan)
         sources = [*self.parameters(), self.relative_position_index]
-        weight, bias, score_bias = self._prepared.get(sources, self._prepare)
-        query, key, value = self._heads(functional.linear(tokens, weight, bias), plan)
+        projection, score_bias = self._prepared.get(sources, self._prepare)
+        # To the score bias's precision: on the CPU that is single also for bfloat16, whose fused kernel is slower.
+        query, key, value = self._heads(projection.apply(tokens).to(score_bias.dtype), plan)
         found = attend_to_windows(query, key, value, score_bias)
-        return Attended(found.transpose(1, 2).reshape(tokens.shape), None)
+        return Attended(found.transpose(1, 2).reshape(tokens.shape).to(tokens.dtype), None)
 
     def _attend_openly(self, tokens: Tensor, plan: WindowPlan) -> Attended:
         """The same step by step: differentiable in the bias table too, with the probabilities at hand."""
@@ -72,7 +74,9 @@ class ClapAudioSelfAttention(nn.Module):
         return Attended(found.transpose(1, 2).reshape(tokens.shape), probabilities)
 
     def _prepare(self) -> Prepared:
-        return Prepared(*self._joined_projection(), self._score_bias(self.plan))
+        score_bias = self._score_bias(self.plan)
+        score_bias = score_bias.float() if score_bias.device.type == "cpu" else score_bias
+        return Prepared(Product.prepare(*self._joined_projection()), score_bias.contiguous())
 
     def _joined_projection(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias that make query, key and value in one product."""
@@ -93,13 +97,13 @@ class ClapAudioSelfAttention(nn.Module):
             index = index[places][:, places]
         bias = functional.embedding(index, self.relative_position_bias_table).permute(2, 0, 1).unsqueeze(0)
         mask = self.shift_mask if plan == self.plan else plan.shift_mask()
-        return bias.contiguous() if mask is None else bias + mask.to(bias).unsqueeze(1)
+        return bias if mask is None else bias + mask.to(bias).unsqueeze(1)
 
 
 def attend_to_windows(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Attention of `(batch * windows, heads, tokens, size)` with a mask of one window, or of all windows.
 
-    PyTorch's fused kernels want a mask that needs no gradient, with one entry or as many as there are windows.
+    PyTorch's fused kernels want a contiguous mask that needs no gradient; one window's is read for all of them.
     """
     batch = len(query) // len(mask)
     if len(mask) == 1 or batch == 1:

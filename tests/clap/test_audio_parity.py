@@ -122,7 +122,7 @@ def default_fused():
     return pair_of_models({"enable_fusion": True})
 
 
-# Twelve layers of up to 768 channels: rounding adds up to 1e-5 on hidden states of up to 20.
+# After twelve layers both are 2e-5 away from the same tower in double precision, on hidden states of up to 15.
 @pytest.mark.parametrize("fixture", ["default_unfused", "default_fused"])
 def test_default_size(request, fixture):
     theirs, model = request.getfixturevalue(fixture)
@@ -134,7 +134,8 @@ def test_default_size(request, fixture):
     assert [tuple(state.shape) for state in found.hidden_states] == [
         (2, 96, 64, 64), (2, 192, 32, 32), (2, 384, 16, 16), (2, 768, 8, 8), (2, 768, 8, 8),
     ]  # fmt: skip
-    assert_same_output(found, expected)
+    assert_same_output(found, expected, tolerance=3e-5)
+    assert_close(found.pooler_output, expected.pooler_output, 1e-5, 1e-5, "pooler_output")
     torch.testing.assert_close(by_one.pooler_output, found.pooler_output[:1], rtol=1e-5, atol=1e-5)
 
 

@@ -57,12 +57,12 @@ def inputs_for(config, frames, pairs):
     }
 
 
-def assert_same_output(found, expected):
+def assert_same_output(found, expected, states=1e-5):
     for name in ("logits_per_audio", "logits_per_text", "text_embeds", "audio_embeds", "loss"):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-5)
     for tower in ("text_model_output", "audio_model_output"):
         for name in found[tower]:
-            torch.testing.assert_close(found[tower][name], expected[tower][name], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(found[tower][name], expected[tower][name], rtol=states, atol=states)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["unfused", "fused"])
@@ -163,4 +163,5 @@ def test_default_size(fused):
         expected = theirs(**inputs, return_loss=True, output_hidden_states=True)
         found = model(**inputs, return_loss=True, output_hidden_states=True)
     assert found.audio_embeds.shape == (2, 512)
-    assert_same_output(found, expected)
+    # Twelve layers deep, both are 2e-5 away from the same tower in double precision.
+    assert_same_output(found, expected, states=3e-5)
