@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.clock import StreamClock
 from clapstream.audio.level import level_dbfs
+from clapstream.audio.position import StreamPosition
 from clapstream.audio.windower import Window, Windower
 from clapstream.detection.events import EventRule, EventTracker, Transition
 from clapstream.updates import (
@@ -74,14 +75,14 @@ class Source(Protocol):
 class WindowWorker(Protocol):
     """The part of the model worker that a pipeline uses."""
 
-    def offer(self, source: str, samples: NDArray[np.float32], deliver: Deliver) -> bool:
+    def offer(self, source: str, samples: NDArray[np.float32], position: StreamPosition, deliver: Deliver) -> bool:
         """Hand over the newest window; True if it replaced an unread one."""
 
     def withdraw(self, source: str) -> None:
         """Forget the unread window."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class _Stream:
     """What belongs to one unbroken stream; results that come in for an earlier one are told by it and ignored."""
 
@@ -215,7 +216,8 @@ class SourcePipeline:
 
     def _offer(self, stream: _Stream, window: Window) -> None:
         deliver = functools.partial(self._deliver, stream, window)
-        if not self._worker.offer(self._source.name, window.samples, deliver):
+        position = StreamPosition(stream, window.first_frame)
+        if not self._worker.offer(self._source.name, window.samples, position, deliver):
             stream.unscored += 1
             self._kept_up += 1
             if self._kept_up == _KEPT_UP_WINDOWS:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clapstream.audio.position import StreamPosition
 from clapstream.config import LabelSet
 
 Floats = NDArray[np.float32]
@@ -26,12 +27,16 @@ Floats = NDArray[np.float32]
 _logger = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
 
+THREAD_NAME = "model-worker"
+LEAVE_SECONDS = 2.0
+"""How long the thread may take to finish its batch on the way down; a hung device is not waited for."""
+
 
 class WindowDetector(Protocol):
     """What the worker runs: built and used on the worker's thread alone."""
 
-    def score(self, windows: Sequence[Floats]) -> Floats:
-        """Scores `(windows, labels)` of mono 48 kHz samples `(frames,)` each."""
+    def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> Floats:
+        """Scores `(windows, labels)` of mono 48 kHz samples `(frames,)` each, which lie at `positions`."""
 
     def relabel(self, label_set: LabelSet) -> None:
         """Score against another label set from now on."""
@@ -51,6 +56,7 @@ Deliver = Callable[[ScoredWindow], None]
 @dataclass(frozen=True, slots=True, eq=False)
 class _Request:
     samples: Floats
+    position: StreamPosition
     deliver: Deliver
 
 
@@ -77,14 +83,14 @@ class ModelWorker:
         """How long ago the thread last came round its loop; grows while a batch hangs."""
         return time.monotonic() - self._last_beat
 
-    def offer(self, source: str, samples: Floats, deliver: Deliver) -> bool:
+    def offer(self, source: str, samples: Floats, position: StreamPosition, deliver: Deliver) -> bool:
         """Hand over the newest window of a source; returns True if it replaced one that nobody had read.
 
         `deliver` is called on the event loop with the result, never for a window that was replaced or withdrawn.
         """
         with self._condition:
             replaced = source in self._unread
-            self._unread[source] = _Request(samples, deliver)
+            self._unread[source] = _Request(samples, position, deliver)
             self._condition.notify()
         return replaced
 
@@ -118,14 +124,16 @@ class ModelWorker:
                 _call_soon(loop, functools.partial(_succeed, finished))
 
         # A daemon thread: a hung device must not keep the process from leaving.
-        threading.Thread(target=body, name="model-worker", daemon=True).start()
+        threading.Thread(target=body, name=THREAD_NAME, daemon=True).start()
         try:
-            await finished
+            await asyncio.shield(finished)
         finally:
             with self._condition:
                 self._stopping = True
                 self._unread.clear()
                 self._condition.notify()
+            # Python would end while the thread is inside torch, which takes that for a crash.
+            await asyncio.wait([finished], timeout=LEAVE_SECONDS)
 
     def _work(self, loop: asyncio.AbstractEventLoop, ready: Callable[[WindowDetector], None]) -> None:
         with torch.inference_mode():  # thread-local: it has to be entered here
@@ -156,7 +164,7 @@ class ModelWorker:
 
 def _score(loop: asyncio.AbstractEventLoop, detector: WindowDetector, requests: list[_Request]) -> None:
     started = time.perf_counter()
-    scores = detector.score([request.samples for request in requests])
+    scores = detector.score([request.samples for request in requests], [request.position for request in requests])
     inference_ms = (time.perf_counter() - started) * 1e3
 
     def deliver() -> None:

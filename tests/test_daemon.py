@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
+from clapstream.audio.position import StreamPosition
 from clapstream.clap.hub import CheckpointError
 from clapstream.config import ConfigError, LabelSet, LabelSettings, Problem, Settings, WindowSettings, load_settings
 from clapstream.daemon import Daemon, Input
@@ -54,7 +55,7 @@ class EverythingDetector:
     def __init__(self, label_set: LabelSet) -> None:
         self.labels = len(label_set.labels)
 
-    def score(self, windows: Sequence[Floats]) -> Floats:
+    def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> Floats:
         return np.full((len(windows), self.labels), 0.9, dtype=np.float32)
 
     def relabel(self, label_set: LabelSet) -> None:

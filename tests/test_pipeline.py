@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
+from clapstream.audio.position import StreamPosition
 from clapstream.detection.events import EventRule
 from clapstream.pipeline import SourcePipeline
 from clapstream.updates import (
@@ -60,9 +61,11 @@ class PlayedModel:
     def __init__(self, at_once: bool = True) -> None:
         self.at_once = at_once
         self.unread: dict[str, tuple[NDArray[np.float32], Deliver]] = {}
+        self.positions: list[StreamPosition] = []
         self.withdrawn = 0
 
-    def offer(self, source: str, samples: NDArray[np.float32], deliver: Deliver) -> bool:
+    def offer(self, source: str, samples: NDArray[np.float32], position: StreamPosition, deliver: Deliver) -> bool:
+        self.positions.append(position)
         replaced = source in self.unread
         self.unread[source] = (samples, deliver)
         if self.at_once:
@@ -150,6 +153,24 @@ def test_a_sound_becomes_one_event_with_times_from_the_stream() -> None:
     assert heard[5].ended == NOON + timedelta(seconds=0.6)
     assert [window.scores[0].active for window in heard].count(True) == 5
     assert bench.of(SourceDiagnostics)[-1].windows == 16
+
+
+def test_windows_carry_their_place_and_a_new_stream_is_another() -> None:
+    bench = Bench()
+
+    async def body(task: asyncio.Task[None]) -> None:
+        for minute in range(2):
+            bench.source.queue.put_nowait(StreamOpened(NOON + timedelta(minutes=minute)))
+            bench.hops([0.0] * (WINDOW // HOP + 2))
+            await settle()
+
+    run(bench, body)
+    places = bench.model.positions
+    half = len(places) // 2
+    assert [place.first_frame for place in places[:half]][-3:] == [0, HOP, 2 * HOP]
+    assert [place.first_frame for place in places[half:]][-3:] == [0, HOP, 2 * HOP]
+    assert len({id(place.stream) for place in places[:half]}) == 1
+    assert places[0].stream is not places[half].stream
 
 
 def test_every_window_of_a_source_that_is_not_live_is_scored() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clapstream.audio.position import StreamPosition
 from clapstream.config import LabelSet, load_settings
 from clapstream.worker import ModelWorker, ScoredWindow
 
@@ -27,7 +28,8 @@ class LoudnessDetector:
         self.factor = 1.0
         self.threads: set[int] = set()
 
-    def score(self, windows: Sequence[Floats]) -> Floats:
+    def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> Floats:
+        assert [position.first_frame for position in positions] == [window[0] for window in windows]
         self.entered.set()
         self.gate.wait(10)
         self.batches.append(len(windows))
@@ -42,6 +44,10 @@ class LoudnessDetector:
 
 def window(value: float) -> Floats:
     return np.full(4, value, dtype=np.float32)
+
+
+def place(first_frame: int) -> StreamPosition:
+    return StreamPosition("a stream", first_frame)
 
 
 async def with_worker(body: Callable[[ModelWorker, LoudnessDetector], object]) -> None:
@@ -72,11 +78,11 @@ def test_newest_replaces_unread_and_says_so() -> None:
             results.append(float(scored.scores[0]))
 
         detector.gate.clear()
-        assert worker.offer("hall", window(1), deliver) is False
+        assert worker.offer("hall", window(1), place(1), deliver) is False
         await until(detector.entered.is_set)
-        assert worker.offer("hall", window(2), deliver) is False
-        assert worker.offer("hall", window(3), deliver) is True
-        assert worker.offer("yard", window(4), deliver) is False
+        assert worker.offer("hall", window(2), place(2), deliver) is False
+        assert worker.offer("hall", window(3), place(3), deliver) is True
+        assert worker.offer("yard", window(4), place(4), deliver) is False
         detector.gate.set()
         await until(lambda: len(results) == 3)
         assert results == [1.0, 3.0, 4.0]
@@ -91,11 +97,11 @@ def test_a_withdrawn_window_is_never_delivered() -> None:
     async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
         results: list[ScoredWindow] = []
         detector.gate.clear()
-        worker.offer("hall", window(1), results.append)
+        worker.offer("hall", window(1), place(1), results.append)
         await until(detector.entered.is_set)
-        worker.offer("hall", window(2), results.append)
+        worker.offer("hall", window(2), place(2), results.append)
         worker.withdraw("hall")
-        worker.offer("yard", window(3), results.append)
+        worker.offer("yard", window(3), place(3), results.append)
         detector.gate.set()
         await until(lambda: len(results) == 2)
         assert [float(result.scores[0]) for result in results] == [1.0, 3.0]
@@ -107,11 +113,11 @@ def test_labels_change_between_the_last_old_and_the_first_new_result() -> None:
     async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
         news: list[object] = []
         detector.gate.clear()
-        worker.offer("hall", window(1), lambda scored: news.append(float(scored.scores[0])))
+        worker.offer("hall", window(1), place(1), lambda scored: news.append(float(scored.scores[0])))
         await until(detector.entered.is_set)
         change = asyncio.create_task(worker.relabel(load_settings(None).labels, lambda: news.append("changed")))
         await asyncio.sleep(0.02)
-        worker.offer("hall", window(2), lambda scored: news.append(float(scored.scores[0])))
+        worker.offer("hall", window(2), place(2), lambda scored: news.append(float(scored.scores[0])))
         detector.gate.set()
         await change
         await until(lambda: len(news) == 3)
@@ -127,7 +133,7 @@ def test_a_refused_change_of_labels_is_raised_and_scoring_goes_on() -> None:
         with pytest.raises(ValueError, match="one label only"):
             await worker.relabel(one, lambda: None)
         results: list[ScoredWindow] = []
-        worker.offer("hall", window(5), results.append)
+        worker.offer("hall", window(5), place(5), results.append)
         await until(lambda: len(results) == 1)
         assert float(results[0].scores[0]) == 5.0
 
@@ -148,7 +154,7 @@ def test_what_breaks_in_the_thread_is_raised_by_run() -> None:
 def test_the_beat_stops_while_a_batch_hangs() -> None:
     async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
         detector.gate.clear()
-        worker.offer("hall", window(1), lambda scored: None)
+        worker.offer("hall", window(1), place(1), lambda scored: None)
         await until(detector.entered.is_set)
         first = worker.seconds_since_beat
         await asyncio.sleep(0.05)

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clapstream.audio.position import StreamPosition
 from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError, CheckpointSource
+from clapstream.clap.streaming import StreamingLogMel
 from clapstream.clap.text import ClapTextModelWithProjection
 from clapstream.clap.tokenizer import ClapTokenizer
 from clapstream.clap.weights import open_weights
@@ -45,7 +47,10 @@ class Detector:
         self.checkpoint = model.checkpoint
         self._source = CheckpointSource(model.checkpoint, revision=model.revision)
         self.device = choose_device(model.device)
+        # Features need double precision, which Apple's GPUs lack.
+        self._features_device = torch.device("cpu") if self.device.type == "mps" else self.device
         self._extractor = ClapFeatureExtractor.from_source(self._source)
+        self._streaming = StreamingLogMel(self._extractor)
         self._tower = ClapAudioModelWithProjection.from_pretrained(model.checkpoint, revision=model.revision)
         self._tower.to(self.device)
         self._logit_scale = _read_logit_scale(self._source)
@@ -71,24 +76,44 @@ class Detector:
         self._scorer = Scorer(embeddings.prompts, embeddings.background, self._logit_scale, self._calibration)
 
     @torch.inference_mode()
-    def embed(self, windows: Sequence[Floats]) -> Floats:
+    def embed(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Floats:
         """Unit-length embeddings `(windows, dim)` of mono 48 kHz samples `(frames,)`, each at most 10 s long.
 
-        A window shorter than the model's is repeat-padded, as CLAP does.
+        A window shorter than the model's is repeat-padded, as CLAP does. With `positions`, what an earlier window
+        of the same stream had is not computed again.
         """
-        features = self._extractor(
-            list(windows), padding="repeatpad", return_tensors="pt", device=self.device, seed=0
-        )["input_features"]
+        features = self._features(windows, positions)
         # No window is longer than the model's, so a fused checkpoint never needs its four views.
         is_longer = torch.zeros((len(windows), 1), dtype=torch.bool, device=self.device)
-        output = self._tower(input_features=features.to(self.precision), is_longer=is_longer)
+        output = self._tower(input_features=features.to(self.device, self.precision), is_longer=is_longer)
         embeddings = torch.nn.functional.normalize(output.audio_embeds.float(), dim=-1)
         result: Floats = embeddings.cpu().numpy()
         return result
 
-    def score(self, windows: Sequence[Floats]) -> Floats:
+    def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Floats:
         """Scores 0..1 `(windows, labels)`."""
-        return self._scorer.score(self.embed(windows))
+        return self._scorer.score(self.embed(windows, positions))
+
+    def _features(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None) -> torch.Tensor:
+        """Log-mel `(windows, views, frames, mels)` in dB."""
+        if positions is None or self.device.type != "cpu":
+            return self._features_of_whole(windows)
+        rows = []
+        for window, position in zip(windows, positions, strict=True):
+            samples = torch.from_numpy(window)
+            if self._streaming.suits(samples):
+                frames = self._streaming.log_mel(samples, position.stream, position.first_frame)
+                rows.append(frames[None, None])
+            else:
+                rows.append(self._features_of_whole([window]))
+        return torch.cat(rows)
+
+    def _features_of_whole(self, windows: Sequence[Floats]) -> torch.Tensor:
+        batch = self._extractor(
+            list(windows), padding="repeatpad", return_tensors="pt", device=self._features_device, seed=0
+        )
+        features: torch.Tensor = batch["input_features"]
+        return features
 
     def _embed_texts(self, texts: Sequence[str]) -> Floats:
         _logger.info("embedding %d texts with the text tower of %s", len(texts), self.checkpoint)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from small_checkpoint import write_small_checkpoint
 
+from clapstream.audio.position import StreamPosition
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError
 from clapstream.clap.model import ClapModel
@@ -125,6 +126,22 @@ def test_windows_of_many_lengths_do_not_disturb_each_other(checkpoint: Path) -> 
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
     for window, row in zip(mixed, together, strict=True):
         np.testing.assert_allclose(detector.embed([window])[0], row, atol=1e-5)
+
+
+class Stream:
+    """Stands for a stream: only its identity counts."""
+
+
+@pytest.mark.parametrize("truncation", ["rand_trunc", "fusion"])
+def test_windows_of_streams_score_as_if_each_came_by_itself(tmp_path: Path, truncation: str) -> None:
+    write_small_checkpoint(tmp_path, truncation)
+    detector = Detector(settings(tmp_path), LABELS, None)
+    kitchen, yard = windows(2, 960_000)
+    streams = (Stream(), Stream())
+    for end in (120_000, 480_000, 600_000, 960_000):
+        batch = [sound[max(0, end - 480_000) : end].copy() for sound in (kitchen, yard)]
+        positions = [StreamPosition(stream, max(0, end - 480_000)) for stream in streams]
+        np.testing.assert_allclose(detector.embed(batch, positions), detector.embed(batch), atol=1e-5)
 
 
 def test_a_fused_checkpoint_works_and_has_no_chance_in_it(tmp_path: Path) -> None:
