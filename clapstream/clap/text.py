@@ -357,11 +357,10 @@ def mask_to_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def refuse_decoder_arguments(arguments: dict[str, Any]) -> None:
-    """Raise TypeError for any argument that says something, with the reason if transformers knows it."""
-    given = [
-        name for name, value in arguments.items() if name not in DECODER_ARGUMENTS or value not in (None, False)
-    ]
-    if given and all(name in DECODER_ARGUMENTS for name in given):
-        raise TypeError(f"{', '.join(given)}: without meaning here, the text tower is an encoder")
-    if given:
-        raise TypeError(f"unknown argument: {', '.join(given)}")
+    """Raise TypeError for arguments that nobody knows, and for those of a decoder that say something."""
+    said = [name for name, value in arguments.items() if value is not None and value is not False]
+    unknown = [name for name in arguments if name not in DECODER_ARGUMENTS]
+    if unknown:
+        raise TypeError(f"unknown argument: {', '.join(unknown)}")
+    if said:
+        raise TypeError(f"{', '.join(said)}: without meaning here, the text tower is an encoder")

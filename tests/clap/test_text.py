@@ -23,19 +23,19 @@ INPUT_IDS = torch.tensor([[0, 17, 5, 23, 88, 2], [0, 9, 2, 1, 1, 1], [0, 2, 1, 1
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
 
 
-def randomise(model: nn.Module) -> None:
+def randomise(model: nn.Module, spread: float = 0.3) -> None:
     """Give every parameter a value that shows when it is left out: biases and norms too."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + 0.05)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + spread / 6)
 
 
-def pair(ours_class, theirs_class, values=SMALL):
+def pair(ours_class, theirs_class, values=SMALL, spread=0.3):
     """The same tower twice, ours and transformers', with the same weights."""
     ours = ours_class(ClapTextConfig(**values)).eval()
     theirs = theirs_class(transformers.ClapTextConfig(**values, attn_implementation="eager")).eval()
-    randomise(ours)
+    randomise(ours, spread)
     theirs.load_state_dict(ours.state_dict(), strict=True)
     return ours, theirs
 
@@ -73,6 +73,24 @@ def test_every_hidden_state_and_projection_matches_transformers(changes):
         assert_close(state, expected_state)
     for attention, expected_attention in zip(output.attentions, expected.attentions, strict=True):
         assert_close(attention, expected_attention)
+
+
+@pytest.mark.slow
+def test_the_default_size_matches_transformers():
+    ours, theirs = pair(ClapTextModelWithProjection, transformers.ClapTextModelWithProjection, {}, spread=0.04)
+    for model in (ours, theirs):  # norms that keep the signal's size through twelve layers
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.weight.data.add_(1.0)
+    ids = torch.randint(3, 50_000, (2, 60), generator=torch.Generator().manual_seed(4))
+    ids[1, 20:] = 1
+    with torch.inference_mode():
+        output = ours(ids, ids.ne(1).long(), output_hidden_states=True)
+        expected = theirs(ids, ids.ne(1).long(), output_hidden_states=True)
+    assert expected.last_hidden_state.abs().mean() > 0.5
+    assert_close(output.text_embeds, expected.text_embeds)
+    for state, expected_state in zip(output.hidden_states, expected.hidden_states, strict=True):
+        assert_close(state, expected_state)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +212,7 @@ def test_configuration_decides_what_the_call_leaves_open():
 def test_decoder_arguments_are_refused_by_name(name):
     model = ClapTextModelWithProjection(ClapTextConfig(**SMALL))
     with pytest.raises(TypeError, match=f"{name}.*encoder"):
-        model(INPUT_IDS, **{name: torch.ones(1)})
+        model(INPUT_IDS, **{name: torch.zeros(2, 3)})
     assert model(INPUT_IDS, **{name: None}, use_cache=False) is not None
 
 
