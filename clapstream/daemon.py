@@ -72,14 +72,15 @@ class Daemon:
         settings: Settings,
         *,
         inputs: Sequence[Input],
-        sinks: Sequence[Sink],
         load_detector: Callable[[], WindowDetector],
         reload_settings: Callable[[], Settings] | None = None,
+        on_ready: Callable[[WindowDetector], None] | None = None,
         service_manager: ServiceManager | None = None,
     ) -> None:
         self._settings = settings
-        self._sinks = list(sinks)
+        self._sinks: list[Sink] = []
         self._reload_settings = reload_settings
+        self._on_ready = on_ready
         self._service_manager = service_manager or ServiceManager()
         self._worker = ModelWorker(load_detector)
         self._pipelines = {
@@ -96,6 +97,10 @@ class Daemon:
         }
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
+
+    def add_sink(self, sink: Sink) -> None:
+        """Offer updates to one more sink; before `run`."""
+        self._sinks.append(sink)
 
     def publish(self, update: Update) -> None:
         """Offer an update to every sink."""
@@ -118,6 +123,8 @@ class Daemon:
                 either: set[asyncio.Future[Any]] = {ready, stopped}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if ready.done():
+                    if self._on_ready is not None:
+                        self._on_ready(ready.result())
                     await self._listen(stopped)
                 self._service_manager.stopping()
                 worker.cancel()

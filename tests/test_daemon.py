@@ -112,11 +112,11 @@ def run(
         daemon = Daemon(
             settings,
             inputs=[Input(source, live=True)],
-            sinks=sinks,
             load_detector=load or (lambda: EverythingDetector(settings.labels)),
             reload_settings=reload_settings,
             service_manager=service_manager or ServiceManager({}),
         )
+        daemon.add_sink(sinks[0])
         running = asyncio.create_task(daemon.run())
         if body is not None:
             await body(daemon, sinks[0])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
+import threading
 from collections.abc import Callable
 
 from clapstream.assembly import EXPECTED, listen
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
 from clapstream.config import Settings, load_settings
 from clapstream.demo import demo_settings
+from clapstream.worker import THREAD_NAME
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,5 +40,14 @@ def _listen(
         )
     except EXPECTED as error:
         complain(error)
-        return FAILURE
-    return OK
+        return _leave(FAILURE)
+    return _leave(OK)
+
+
+def _leave(exit_code: int) -> int:
+    """Return the exit code, or end the process with it if the model's thread hangs: Python would abort."""
+    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(exit_code)
+    return exit_code

@@ -1,0 +1,121 @@
+"""Puts the parts of the daemon together as the settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from clapstream import __version__
+from clapstream.audio.microphone import Microphone
+from clapstream.audio.pcm import Pcm
+from clapstream.audio.recording import Recording
+from clapstream.audio.source import SourceError
+from clapstream.audio.stream import Stream
+from clapstream.clap.hub import CheckpointError
+from clapstream.config import (
+    MicrophoneSettings,
+    PcmSettings,
+    RecordingSettings,
+    Settings,
+    SourceSettings,
+    StreamSettings,
+)
+from clapstream.daemon import Daemon, Input, label_infos
+from clapstream.detection.detector import Detector
+from clapstream.detection.precision import DeviceError, choose_device
+from clapstream.sinks.journal import JournalSink
+from clapstream.sinks.mqtt import MqttSink
+from clapstream.worker import WindowDetector
+
+if TYPE_CHECKING:
+    from clapstream.sinks.dashboard import DashboardSink
+
+_logger = logging.getLogger(__name__)
+
+EXPECTED = (SourceError, CheckpointError, DeviceError)
+"""What ends a command with a message instead of a traceback: the user can mend it."""
+
+
+def listen(settings: Settings, *, dashboard: bool, reload_settings: Callable[[], Settings] | None = None) -> None:
+    """Run the daemon until a signal or the end of every source.
+
+    Raises one of `EXPECTED` for what the user can mend.
+    """
+    try:
+        asyncio.run(_listen(settings, dashboard, reload_settings))
+    except BaseExceptionGroup as group:
+        # One cause is reported; what else failed is most often its consequence.
+        raise next(_leaves(group)) from None
+
+
+def make_input(settings: SourceSettings) -> Input:
+    """The source that the settings describe. Pipes and fast recordings wait for the model, the rest cannot."""
+    match settings:
+        case MicrophoneSettings():
+            return Input(Microphone(settings.name, settings.device, settings.channel), live=True)
+        case StreamSettings():
+            return Input(Stream(settings.name, settings.url.get_secret_value()), live=True)
+        case PcmSettings():
+            return Input(Pcm(settings.name, settings.rate_hz, settings.channels), live=False)
+        case RecordingSettings():
+            recording = Recording(settings.name, settings.path, settings.pace, settings.loop)
+            return Input(recording, live=settings.pace == "realtime")
+
+
+async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable[[], Settings] | None) -> None:
+    choose_device(settings.model.device)  # a device that is not there is said before anything opens
+    names = [source.name for source in settings.sources]
+    view = _dashboard(settings, names) if dashboard else None
+    daemon = Daemon(
+        settings,
+        inputs=[make_input(source) for source in settings.sources],
+        load_detector=functools.partial(Detector, settings.model, settings.labels, settings.cache_directory),
+        reload_settings=reload_settings,
+        on_ready=functools.partial(_tell_ready, view),
+    )
+    daemon.add_sink(JournalSink() if view is None else view)
+    if settings.mqtt is not None:
+        sink = MqttSink(
+            settings.mqtt,
+            node=settings.node,
+            sources=names,
+            labels=label_infos(settings.labels),
+            model=settings.model.checkpoint,
+            version=__version__,
+            spool_path=settings.state_directory / "spool.sqlite3",
+            on_listening=daemon.set_listening,
+            on_state=None if view is None else view.set_broker_state,
+        )
+        daemon.add_sink(sink)
+    await daemon.run()
+
+
+def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
+    from clapstream.sinks.dashboard import DashboardSink
+
+    return DashboardSink(
+        model=settings.model.checkpoint,
+        device=f"{settings.model.device}, loading",
+        node=settings.node,
+        sources=names,
+        broker=None if settings.mqtt is None else f"{settings.mqtt.host}:{settings.mqtt.port}",
+    )
+
+
+def _tell_ready(view: DashboardSink | None, detector: WindowDetector) -> None:
+    assert isinstance(detector, Detector)
+    runs_on = f"{detector.device} {str(detector.precision).removeprefix('torch.')}"
+    _logger.info("checkpoint %s on %s", detector.checkpoint, runs_on)
+    if view is not None:
+        view.set_device(runs_on)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
