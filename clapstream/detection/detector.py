@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,12 +67,15 @@ class Detector:
         embeddings = embed_label_set(label_set, self._cache, self._embed_texts)
         names = [label.name for label in label_set.labels]
         means = np.stack([rows.mean(axis=0) for rows in embeddings.prompts])
-        for first, second in collapsed_pairs(means, names):
+        pairs = collapsed_pairs(means, names)
+        if pairs:
             _logger.warning(
-                "checkpoint %s hardly tells the labels %r and %r apart (text embeddings almost equal)",
+                "checkpoint %s hardly tells %d of %d pairs of labels apart, such as %r and %r: their text embeddings "
+                "are almost equal",
                 self.checkpoint,
-                first,
-                second,
+                len(pairs),
+                math.comb(len(names), 2),
+                *pairs[0],
             )
         self._scorer = Scorer(embeddings.prompts, embeddings.background, self._logit_scale, self._calibration)
 

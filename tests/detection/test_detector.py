@@ -206,6 +206,7 @@ def test_labels_that_a_checkpoint_cannot_tell_apart_are_said(
     Detector(settings(checkpoint), twins, None)
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert str(checkpoint) in said
+    assert "1 of 3 pairs" in said
     assert "'bell' and 'chime'" in said
 
 
