@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import logging
 import math
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from clapstream.audio.position import StreamPosition
 from clapstream.clap.audio import ClapAudioModelWithProjection
+from clapstream.clap.collapse import collapsed_pairs
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError, CheckpointSource
 from clapstream.clap.streaming import StreamingLogMel
@@ -33,8 +33,6 @@ Floats = NDArray[np.float32]
 _logger = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 64
 CALIBRATION_NAME = "calibration.json"
-COLLAPSED_COSINE = 0.95
-"""Two labels whose texts are closer than this get the same scores whatever is heard."""
 
 
 class Detector:
@@ -67,15 +65,18 @@ class Detector:
         embeddings = embed_label_set(label_set, self._cache, self._embed_texts)
         names = [label.name for label in label_set.labels]
         means = np.stack([rows.mean(axis=0) for rows in embeddings.prompts])
-        pairs = collapsed_pairs(means, names)
+        pairs = collapsed_pairs(torch.from_numpy(means), names)
         if pairs:
+            first, second, cosine = pairs[0]
             _logger.warning(
-                "checkpoint %s hardly tells %d of %d pairs of labels apart, such as %r and %r: their text embeddings "
-                "are almost equal",
+                "checkpoint %s hardly tells %d of %d pairs of labels apart; the worst are %r and %r (cosine of their "
+                "texts %.3f)",
                 self.checkpoint,
                 len(pairs),
                 math.comb(len(names), 2),
-                *pairs[0],
+                first,
+                second,
+                cosine,
             )
         self._scorer = Scorer(embeddings.prompts, embeddings.background, self._logit_scale, self._calibration)
 
@@ -132,14 +133,6 @@ class Detector:
                 embeddings = tower(**batch).text_embeds
                 rows.append(torch.nn.functional.normalize(embeddings.float(), dim=-1).numpy())
         return np.concatenate(rows)
-
-
-def collapsed_pairs(embeddings: Floats, names: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs of names whose embeddings `(names, dim)` point the same way, as of a text tower that is broken."""
-    rows = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    cosines = rows @ rows.T
-    pairs = itertools.combinations(range(len(names)), 2)
-    return [(names[first], names[second]) for first, second in pairs if cosines[first, second] > COLLAPSED_COSINE]
 
 
 def _read_logit_scale(source: CheckpointSource) -> float:

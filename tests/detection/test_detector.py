@@ -19,7 +19,7 @@ from clapstream.clap.hub import CheckpointError
 from clapstream.clap.model import ClapModel
 from clapstream.clap.tokenizer import ClapTokenizer
 from clapstream.config import LabelSet, LabelSettings, ModelSettings
-from clapstream.detection.detector import Detector, collapsed_pairs
+from clapstream.detection.detector import Detector
 from clapstream.detection.precision import DeviceError
 from clapstream.detection.scorer import Scorer
 
@@ -207,10 +207,4 @@ def test_labels_that_a_checkpoint_cannot_tell_apart_are_said(
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert str(checkpoint) in said
     assert "1 of 3 pairs" in said
-    assert "'bell' and 'chime'" in said
-
-
-def test_collapsed_pairs_are_told_by_direction_alone() -> None:
-    rows = np.array([[1, 0], [2, 0.1], [0, 3], [-1, 0]], dtype=np.float32)
-    assert collapsed_pairs(rows, ["a", "b", "c", "d"]) == [("a", "b")]
-    assert collapsed_pairs(rows[:1], ["a"]) == []
+    assert "'bell' and 'chime' (cosine of their texts 1.000)" in said
