@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from training.paths import BUNDLED
 
 
 def main() -> None:
@@ -17,6 +20,12 @@ def main() -> None:
     text.add_argument("--minutes", type=float, default=12)
     audio = steps.add_parser("audio", help="train the audio tower and both projections")
     audio.add_argument("--minutes", type=float, default=70)
+    align = steps.add_parser("align", help="fit the text tower to the space that the audio tower learned")
+    align.add_argument("--minutes", type=float, default=8)
+    export = steps.add_parser("export", help="write the checkpoint directory")
+    export.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
+    evaluate = steps.add_parser("evaluate", help="print figures of a checkpoint directory")
+    evaluate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     options = parser.parse_args()
     if options.step == "bank":
         from training import bank as step
@@ -30,6 +39,18 @@ def main() -> None:
         from training import audio_tower as step
 
         step.train(options.minutes)
+    elif options.step == "align":
+        from training import align as step
+
+        step.align(options.minutes)
+    elif options.step == "export":
+        from training import export as step
+
+        step.export(options.folder)
+    elif options.step == "evaluate":
+        from training import evaluate as step
+
+        print(step.report(options.folder))
 
 
 if __name__ == "__main__":

@@ -39,11 +39,10 @@ PREPROCESSOR = {
 
 
 def assemble(name: str = "audio") -> ClapModel:
-    """The whole model from the newest training state's running average and the distilled text body."""
+    """The whole model from the newest training state's running average and the aligned text side."""
     state = torch.load(CACHE / f"{name}.pt")["average"]
-    own = ("audio_model.", "audio_projection.", "text_projection.")
-    weights = {key: value for key, value in state.items() if key.startswith(own)}
-    weights |= {f"text_model.{key}": value for key, value in load_file(CACHE / "text" / "text.safetensors").items()}
+    weights = {key: value for key, value in state.items() if key.startswith(("audio_model.", "audio_projection."))}
+    weights |= load_file(CACHE / "text" / "aligned.safetensors")
     weights |= {"logit_scale_a": state["logit_scale"], "logit_scale_t": state["logit_scale"]}
     model = ClapModel(model_config())
     model.load_state_dict(weights)
