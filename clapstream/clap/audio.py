@@ -248,8 +248,8 @@ class ClapAudioEncoder(nn.Module):
         always_partition: bool = False,
     ) -> BaseModelOutputWithPooling:
         """Spectrograms `(batch, views, frames, mels)` in dB; see `ClapAudioModel.forward`."""
-        normalised = self.batch_norm(input_features.transpose(1, 3)).transpose(1, 3)
-        tokens = self.patch_embed(self.fold(normalised), is_longer)
+        images = self.fold(self.normalise(input_features))
+        tokens = self.patch_embed(images.to(self.norm.weight.dtype), is_longer)
         states = [as_map(tokens, self.grids[0])]
         attentions = []
         for stage, (layer, grid) in enumerate(zip(self.layers, self.grids, strict=True)):
@@ -267,6 +267,21 @@ class ClapAudioEncoder(nn.Module):
             hidden_states=tuple(states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
+
+    def normalise(self, spectrograms: Tensor) -> Tensor:
+        """Batch normalisation of each mel bin, `(batch, views, frames, mels)`.
+
+        Out of training at least in single precision, also in a tower of half precision, which would round decibels
+        to a quarter: such a tower may be given single-precision features.
+        """
+        norm, features = self.batch_norm, spectrograms.transpose(1, 3)
+        if norm.training:
+            return cast(Tensor, norm(features)).transpose(1, 3)
+        dtype = torch.promote_types(torch.promote_types(features.dtype, norm.weight.dtype), torch.float32)
+        mean, variance = cast(Tensor, norm.running_mean).to(dtype), cast(Tensor, norm.running_var).to(dtype)
+        weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)
+        normalised = functional.batch_norm(features.to(dtype), mean, variance, weight, bias, eps=norm.eps)
+        return normalised.transpose(1, 3)
 
     def fold(self, spectrograms: Tensor) -> Tensor:
         """Stretch in time to what fits the square, cut into pieces and stack those: low frequencies, then high.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, read_json, write_json
-from clapstream.clap.mel import MelScale, log_mel, mel_filters
+from clapstream.clap.mel import MelScale, log_mel, mel_filters, without_empty_top
 
 FEATURE_EXTRACTOR_NAME = "preprocessor_config.json"
 TRUNCATIONS = ("fusion", "rand_trunc")
@@ -171,7 +171,7 @@ class ClapFeatureExtractor:
     def _filters(self, scale: MelScale, device: torch.device) -> Tensor:
         if (scale, device) not in self._filters_on_device:
             filters = self.mel_filters if scale == "htk" else self.mel_filters_slaney
-            self._filters_on_device[scale, device] = torch.from_numpy(filters).float().to(device)
+            self._filters_on_device[scale, device] = without_empty_top(filters).to(device)
         return self._filters_on_device[scale, device]
 
     def _fused_features(

@@ -61,5 +61,6 @@ class Kept(Generic[Value]):
         return type(self), ()
 
     def forget(self) -> None:
-        """Build anew at the next use."""
+        """Let go of everything, and build anew at the next use."""
         self._value = None
+        self._seen = []

@@ -8,7 +8,8 @@ costs no pass of its own.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from typing import NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,11 @@ class PreparedLinear(nn.Linear):
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, bias)
         self._prepared: Kept[Product] = Kept()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._prepared.forget()  # not to hold the old weights until the next inference
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, input: Tensor, *, gelu: bool = False) -> Tensor:
         """`(..., inputs)` -> `(..., outputs)`, followed by GELU on request."""

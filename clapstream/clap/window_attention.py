@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,11 @@ class ClapAudioSelfAttention(nn.Module):
         self.key = nn.Linear(channels, channels, bias=config.qkv_bias)
         self.value = nn.Linear(channels, channels, bias=config.qkv_bias)
         self._prepared: Kept[Prepared] = Kept()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._prepared.forget()  # not to hold the old weights until the next inference
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, tokens: Tensor, plan: WindowPlan, output_attentions: bool) -> Attended:
         """Tokens `(batch, windows * side * side, channels)` in window order, before the output projection."""
