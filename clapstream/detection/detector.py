@@ -69,8 +69,8 @@ class Detector:
         if pairs:
             first, second, cosine = pairs[0]
             _logger.warning(
-                "checkpoint %s hardly tells %d of %d pairs of labels apart; the worst are %r and %r (cosine of their "
-                "texts %.3f)",
+                "checkpoint %s hardly tells %d of %d pairs of labels apart; the worst are %r and %r (cosine of "
+                "their texts %.3f)",
                 self.checkpoint,
                 len(pairs),
                 math.comb(len(names), 2),
