@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,22 +20,6 @@ LATENCY_SECONDS = 0.6
 """From `paplay` to the microphone: PulseAudio buffers up to half a second."""
 
 Settings = dict[str, object]
-
-
-@pytest.fixture
-def start_clapstream(tmp_path: Path) -> Iterator[Callable[[Settings], ClapstreamProcess]]:
-    """Starts clapstream processes and sees to it that they end."""
-    started: list[ClapstreamProcess] = []
-
-    def start(settings: Settings) -> ClapstreamProcess:
-        process = ClapstreamProcess(tmp_path, settings)
-        started.append(process)
-        process.start()
-        return process
-
-    yield start
-    for process in started:
-        process.close()
 
 
 def broker_settings(broker: Broker) -> Settings:
