@@ -9,7 +9,7 @@ import os
 from collections.abc import MutableMapping
 
 WAIT_ASLEEP = "PASSIVE"
-"""By default OpenMP's threads burn their cores for a while after each parallel piece of work, expecting the next."""
+"""By default OpenMP's threads burn their cores for a while after each parallel piece of work, waiting for more."""
 
 
 def share_the_machine(environment: MutableMapping[str, str] = os.environ, cores: int | None = None) -> None:
