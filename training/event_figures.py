@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -119,7 +120,8 @@ def _sed_eval(
         for label, counts in metrics.class_wise.items()
     }
     overall = metrics.results_overall_metrics()["f_measure"]["f_measure"]
-    return float(overall), by_label
+    # sed_eval has no precision, and so no F1, where nothing was reported; everything was missed then.
+    return (0.0 if math.isnan(overall) else float(overall)), by_label
 
 
 def _rows(name: str, events: Sequence[SceneEvent]) -> list[dict[str, str | float]]:

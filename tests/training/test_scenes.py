@@ -161,6 +161,11 @@ class TestFigures:
         figures = compare([(truth, [SceneEvent("rain", 40.0, 50.0)])])
         assert figures.false_events == {"room tone": ["rain"]}
 
+    def test_nothing_heard_of_what_was_there(self) -> None:
+        figures = compare([(scene(SceneEvent("thunder", 10.0, 18.0)), [])])
+        assert figures.f1 == figures.onset_f1 == 0.0
+        assert figures.labels["thunder"].events == 1
+
     def test_nothing_heard_and_nothing_there(self) -> None:
         figures = compare([(scene(), [])])
         assert figures.f1 == 0.0
