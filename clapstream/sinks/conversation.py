@@ -62,7 +62,7 @@ class Conversation:
         return (
             (topics.detections, 1),
             (topics.status, 0),
-            (topics.home_assistant_status, 0),
+            *((birth, 0) for birth in topics.births),
             (topics.commands, 0),
             (topics.discovery, 0),
         )
@@ -133,7 +133,7 @@ class Conversation:
         source = topics.source_of(topic)
         if topic == topics.discovery:
             self._remember(payload)
-        elif topic == topics.home_assistant_status and payload == payloads.ONLINE.encode():
+        elif topic in topics.births and payload == payloads.ONLINE.encode():
             self._discovery_due = True
         elif topic == topics.status:
             # The will of a connection that the broker gave up late must not outlive this connection.

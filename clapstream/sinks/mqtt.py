@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiomqtt
+import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -74,23 +75,25 @@ class Patience:
 
 
 class Backoff:
-    """Waiting times between attempts: doubled, capped, and shortened by chance so that daemons spread."""
+    """Waiting times between attempts: doubled, capped, and half of each by chance, so that daemons spread."""
 
-    def __init__(self, first: float, longest: float, chance: Callable[[], float] = random.random) -> None:
-        self._first = first
-        self._longest = longest
-        self._chance = chance
-        self._failures = 0
+    def __init__(
+        self, first_seconds: float, longest_seconds: float, random_fraction: Callable[[], float] = random.random
+    ) -> None:
+        self._first = first_seconds
+        self._longest = longest_seconds
+        self._random_fraction = random_fraction
+        self.reset()
 
     def reset(self) -> None:
-        """The broker was back."""
-        self._failures = 0
+        """Start over: the broker was back."""
+        self._ceiling = self._first
 
     def next_seconds(self) -> float:
-        """How long to wait after one more failure: between half and all of the doubled time."""
-        longest = min(self._longest, self._first * 2.0 ** min(self._failures, 30))
-        self._failures += 1
-        return longest * (0.5 + 0.5 * self._chance())
+        """How long to wait now; the next wait is longer."""
+        delay = self._ceiling * (0.5 + 0.5 * self._random_fraction())
+        self._ceiling = min(self._longest, self._ceiling * 2.0)
+        return delay
 
 
 class MqttSink:
@@ -201,7 +204,7 @@ class MqttSink:
         """A client with the password and certificates as they are on disk now; raises OSError and UnicodeError."""
         settings = self._settings
         password, tls_context = await asyncio.to_thread(_secrets, settings)
-        client = aiomqtt.Client(
+        client = _Client(
             settings.host,
             settings.port,
             username=settings.username,
@@ -332,6 +335,22 @@ def _session_options(protocol: str) -> dict[str, Any]:
     properties.SessionExpiryInterval = SESSION_SECONDS
     properties.MaximumPacketSize = LARGEST_PACKET_BYTES
     return {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt's client, except that it begins to watch its socket at once.
+
+    The original begins a turn of the event loop later. When the write it is about breaks the connection, the socket
+    is closed by then: a traceback in the log, or the next connection's socket watched under the old number.
+    """
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: object, sock: Any) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the thread that connects
+            super()._on_socket_register_write(client, userdata, sock)
+        else:
+            loop.add_writer(sock.fileno(), client.loop_write)
 
 
 def _hang_up(client: aiomqtt.Client) -> None:

@@ -42,9 +42,9 @@ class Topics:
         return f"{self.discovery_prefix}/device/{self.device_id}/config"
 
     @property
-    def home_assistant_status(self) -> str:
-        """Where Home Assistant says `online` after it started."""
-        return f"{self.discovery_prefix}/status"
+    def births(self) -> tuple[str, ...]:
+        """Where Home Assistant says `online` after it started; another discovery prefix does not move its topic."""
+        return tuple(dict.fromkeys(("homeassistant/status", f"{self.discovery_prefix}/status")))
 
     @property
     def commands(self) -> str:

@@ -65,7 +65,7 @@ heard_topics = st.sampled_from(
         COMMAND,
         TOPICS.discovery,
         TOPICS.status,
-        TOPICS.home_assistant_status,
+        *TOPICS.births,
         TOPICS.detection("yard"),
         "clapstream/home/cellar/listening/set",
         "clapstream/home//listening/set",
@@ -184,11 +184,11 @@ def test_any_number_is_published_as_one(level_dbfs: float, score: float) -> None
 
 
 def test_waiting_times_double_up_to_a_cap_and_start_anew() -> None:
-    longest = Backoff(1.0, 60.0, chance=lambda: 1.0)
+    longest = Backoff(1.0, 60.0, random_fraction=lambda: 1.0)
     assert [longest.next_seconds() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     longest.reset()
     assert longest.next_seconds() == 1
-    shortest = Backoff(1.0, 60.0, chance=lambda: 0.0)
+    shortest = Backoff(1.0, 60.0, random_fraction=lambda: 0.0)
     assert [shortest.next_seconds() for _ in range(3)] == [0.5, 1, 2]
     for _ in range(5_000):
         assert longest.next_seconds() <= 60

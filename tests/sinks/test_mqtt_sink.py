@@ -277,14 +277,16 @@ HOSTILE: list[tuple[str, bytes]] = [
 ]
 
 
-def test_home_assistants_birth_is_answered_with_discovery(broker: Broker) -> None:
+@pytest.mark.parametrize("prefix", ["homeassistant", "elsewhere"])
+def test_home_assistants_birth_is_answered_with_discovery(broker: Broker, prefix: str) -> None:
     async def scenario() -> None:
-        bench, live = Bench(broker.port), broker.listen()
+        bench, live = Bench(broker.port, discovery_prefix=prefix), broker.listen()
+        topic = f"{prefix}/device/clapstream_home/config"
         async with bench.running():
-            await heard(live, lambda it: len(it.on(DISCOVERY)) == 1)
+            await heard(live, lambda it: len(it.on(topic)) == 1)
             live.publish("homeassistant/status", "online")
-            await heard(live, lambda it: len(it.on(DISCOVERY)) == 2)
-        assert live.on(DISCOVERY)[0] == live.on(DISCOVERY)[1]
+            await heard(live, lambda it: len(it.on(topic)) == 2)
+        assert live.on(topic)[0] == live.on(topic)[1]
 
     run(scenario())
 
@@ -459,6 +461,24 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def test_a_broker_that_dies_under_a_publication_is_an_outage_like_others(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        bench, live = Bench(broker.port), broker.listen()
+        async with bench.running():
+            await said(live, f"{BASE}/status", "online")
+            await asyncio.sleep(0.2)  # until the sink waits for something to say
+            # The broker dies right before the publications, so that writing notices it first, not reading.
+            bench.sink.offer(started("one"))
+            await asyncio.sleep(0)
+            broker.kill()
+            await bench.until_state("offline")
+        assert [record.name for record in caplog.records] == ["clapstream.sinks.mqtt"] * len(caplog.records)
+
+    run(scenario())
+
+
 def test_closing_while_the_broker_cannot_be_reached_does_not_wait_for_it() -> None:
     async def scenario() -> None:
         # A full backlog drops what comes, as a firewall does.
@@ -482,7 +502,7 @@ def test_closing_while_the_broker_cannot_be_reached_does_not_wait_for_it() -> No
 def test_a_lost_acknowledgement_costs_no_second_delivery(broker: Broker) -> None:
     async def scenario() -> None:
         live = broker.listen()
-        async with CuttingProxy(broker.port, after=b"kitchen/detection") as proxy:
+        async with Proxy(broker.port, cut_after=b"kitchen/detection") as proxy:
             bench = Bench(proxy.port)
             async with bench.running():
                 await said(live, f"{BASE}/status", "online")
@@ -501,16 +521,41 @@ def test_a_lost_acknowledgement_costs_no_second_delivery(broker: Broker) -> None
     run(scenario())
 
 
-class CuttingProxy:
-    """Stands between sink and broker; once some bytes have reached the broker, nothing comes back any more."""
+def test_a_slow_broker_gets_the_newest_values_and_every_state(broker: Broker) -> None:
+    async def scenario() -> None:
+        live = broker.listen()
+        async with Proxy(broker.port, answer_seconds=0.05) as proxy:
+            bench = Bench(proxy.port)
+            async with bench.running():
+                await said(live, f"{BASE}/status", "online")
+                for number in range(300):
+                    bench.sink.offer(WindowHeard("kitchen", NOON, NOON, False, -number / 10, 30.0, ()))
+                    if number in (100, 200):
+                        bench.sink.offer(started("one") if number == 100 else ended("one"))
+                    await asyncio.sleep(0.002)
+                await said(live, f"{BASE}/kitchen/level", "-29.9")
+                await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
+        assert len(live.on(f"{BASE}/kitchen/level")) < 150
+        assert live.on(f"{BASE}/kitchen/dog_barking/state") == ["OFF", "ON", "OFF"]
 
-    def __init__(self, broker_port: int, after: bytes) -> None:
+    run(scenario())
+
+
+class Proxy:
+    """Stands between sink and broker, and spoils what comes back.
+
+    Answers take `answer_seconds`. Once the bytes `cut_after` have reached the broker for the first time, no answer
+    comes back and the connection ends.
+    """
+
+    def __init__(self, broker_port: int, *, cut_after: bytes = b"", answer_seconds: float = 0.0) -> None:
         self._broker_port = broker_port
-        self._after = after
+        self._cut_after = cut_after
+        self._answer_seconds = answer_seconds
         self._cuts = 0
         self.port = 0
 
-    async def __aenter__(self) -> CuttingProxy:
+    async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1")
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -523,7 +568,7 @@ class CuttingProxy:
         from_broker, to_broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
         back = asyncio.create_task(self._copy(from_broker, writer))
         while sent := await reader.read(1 << 16):
-            cut = self._cuts == 0 and self._after in sent
+            cut = bool(self._cut_after) and self._cuts == 0 and self._cut_after in sent
             if cut:
                 self._cuts += 1
                 back.cancel()
@@ -539,10 +584,10 @@ class CuttingProxy:
             with contextlib.suppress(OSError):
                 await end.wait_closed()
 
-    @staticmethod
-    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while received := await reader.read(1 << 16):
+                await asyncio.sleep(self._answer_seconds)
                 writer.write(received)
                 await writer.drain()
 
