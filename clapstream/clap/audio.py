@@ -417,9 +417,20 @@ class ClapAudioModelWithProjection(PretrainedModel[ClapAudioConfig]):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        *,
+        output_hidden_states_before_downsampling: bool = False,
+        always_partition: bool = False,
     ) -> ClapAudioModelOutput | tuple[Any, ...]:
         """As `ClapAudioModel.forward`, with `audio_embeds` `(batch, projection_dim)`, not normalised."""
-        tower = self.audio_model(input_features, is_longer, output_attentions, output_hidden_states, True)
+        tower = self.audio_model(
+            input_features,
+            is_longer,
+            output_attentions,
+            output_hidden_states,
+            True,
+            output_hidden_states_before_downsampling=output_hidden_states_before_downsampling,
+            always_partition=always_partition,
+        )
         output = ClapAudioModelOutput(
             audio_embeds=self.audio_projection(tower.pooler_output),
             last_hidden_state=tower.last_hidden_state,

@@ -66,7 +66,8 @@ def mel_filters(
 @functools.lru_cache(maxsize=8)
 def hann_window(size: int, device: torch.device) -> Tensor:
     """The periodic Hann window `(size,)` in double precision."""
-    return torch.hann_window(size, periodic=True, dtype=torch.float64, device=device)
+    with torch.inference_mode(False):  # kept for whoever comes next, who may want gradients
+        return torch.hann_window(size, periodic=True, dtype=torch.float64, device=device)
 
 
 def log_mel(waveform: Tensor, filters: Tensor, fft_size: int, hop: int, *, centered: bool = True) -> Tensor:

@@ -64,7 +64,7 @@ class ClapAudioSelfAttention(nn.Module):
             return self._attend_openly(tokens, plan)
         sources = [*self.parameters(), self.relative_position_index]
         projection, score_bias = self._prepared.get(sources, self._prepare)
-        # To the score bias's precision: on the CPU that is single also for bfloat16, whose fused kernel is slower.
+        # In the score bias's precision: on the CPU at least single, because bfloat16's fused kernel is slower.
         query, key, value = self._heads(projection.apply(tokens).to(score_bias.dtype), plan)
         found = attend_to_windows(query, key, value, score_bias)
         return Attended(found.transpose(1, 2).reshape(tokens.shape).to(tokens.dtype), None)
@@ -81,7 +81,8 @@ class ClapAudioSelfAttention(nn.Module):
 
     def _prepare(self) -> Prepared:
         score_bias = self._score_bias(self.plan)
-        score_bias = score_bias.float() if score_bias.device.type == "cpu" else score_bias
+        if score_bias.device.type == "cpu":
+            score_bias = score_bias.to(torch.promote_types(score_bias.dtype, torch.float32))
         return Prepared(Product.prepare(*self._joined_projection()), score_bias.contiguous())
 
     def _joined_projection(self) -> tuple[Tensor, Tensor | None]:

@@ -221,6 +221,25 @@ def test_inference_takes_the_fused_kernel():
     torch.testing.assert_close(fused, model(**inputs).pooler_output, rtol=1e-5, atol=1e-5)
 
 
+def test_double_precision_stays_double():
+    config, frames = GEOMETRIES["small"]
+    theirs, model = (tower.double() for tower in pair_of_models(config))
+    features = spectrograms(config, frames)["input_features"].double()
+    with torch.inference_mode():
+        assert_close(model(features).pooler_output, theirs(features).pooler_output, 1e-12, 1e-12, "pooler_output")
+
+
+def test_what_inference_mode_prepared_serves_no_grad_too():
+    config, frames = GEOMETRIES["small"]
+    _, model = pair_of_models(config)
+    inputs = spectrograms(config, frames)
+    with torch.inference_mode():
+        first = model(**inputs).pooler_output
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).pooler_output, first)
+    model.train()(**inputs).pooler_output.sum().backward()
+
+
 def test_bfloat16_points_the_same_way():
     config, frames = GEOMETRIES["three stages"]
     _, model = pair_of_models(config)
