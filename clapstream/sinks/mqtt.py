@@ -70,6 +70,7 @@ class Patience:
     """For our own retained discovery payload after subscribing; there is none before the first start."""
     flush: float = 2.0
     """For what is still to be said when the sink is closed."""
+    disk: float = 1.0
     farewell: float = 0.3
     """For `offline`, and again for DISCONNECT."""
 
@@ -245,6 +246,8 @@ class MqttSink:
                 key, message = detection
                 await self._send(client, [message])
                 self._conversation.delivered(key)
+                # A process killed here repeats one detection after its restart, not all that the disk is behind.
+                await self._spool.settled(self._patience.disk)
             elif self._conversation.idle:
                 if self._closing.is_set():
                     return

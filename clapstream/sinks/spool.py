@@ -91,6 +91,11 @@ class Spool:
             await asyncio.wrap_future(self._thread.submit(self._disk.close))
         self._thread.shutdown()
 
+    async def settled(self, patience_seconds: float) -> None:
+        """Wait until the disk knows what was done so far, or until patience ends: it may hang."""
+        if self._disk is not None:
+            await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=patience_seconds)
+
     def append(self, id: str, phase: str, payload: str) -> None:
         """Queue a detection; one that waits already is not queued again."""
         detection = Detection(id, phase, payload, self._clock())
@@ -153,6 +158,10 @@ class Spool:
             self._thread.submit(disk.rewrite, rows).add_done_callback(_tell)
         else:
             self._thread.submit(disk.apply, change).add_done_callback(_tell)
+
+
+def _nothing() -> None:
+    """Work whose end tells that all before it has ended."""
 
 
 def _tell(done: Future[None]) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import logging
 import socket
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from real_broker import Broker, Certificates, Heard, Listener
 
 from clapstream.settings import MqttSettings, TlsSettings
 from clapstream.sinks.mqtt import MqttSink, Patience
+from clapstream.sinks.spool import Spool
 from clapstream.updates import (
     Event,
     EventEnded,
@@ -215,9 +217,7 @@ def test_cancelling_publishes_offline_too(broker: Broker) -> None:
 def test_a_connection_that_just_ends_is_announced_by_the_will(broker: Broker) -> None:
     async def scenario() -> None:
         live = broker.listen()
-        process = await asyncio.create_subprocess_exec(
-            "python", "-c", CRASHING_DAEMON, str(broker.port), cwd=Path(__file__).parents[2]
-        )
+        process = await crashing_daemon(broker.port)
         await said(live, f"{BASE}/kitchen/dog_barking/state", "ON")
         process.kill()
         await process.wait()
@@ -231,14 +231,46 @@ def test_a_connection_that_just_ends_is_announced_by_the_will(broker: Broker) ->
     run(scenario())
 
 
+def test_a_daemon_killed_while_it_catches_up_repeats_one_detection_at_most(broker: Broker, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path, live = tmp_path / "spool.sqlite", broker.listen()
+        spool = Spool(path)
+        await spool.open()
+        for number in range(120):
+            spool.append(
+                f"{number}", "start", json.dumps({"id": f"{number}", "phase": "start", "source": "kitchen"})
+            )
+        await spool.close()
+        process = await crashing_daemon(broker.port, path)
+        await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) > 30)
+        process.kill()
+        await process.wait()
+        async with Bench(broker.port, path).running():
+            await heard(live, lambda it: '"119"' in it.on(f"{BASE}/kitchen/detection")[-1])
+        ids = [int(json.loads(payload)["id"]) for payload in live.on(f"{BASE}/kitchen/detection")]
+        assert sorted(set(ids)) == list(range(120))
+        assert ids == sorted(ids) and len(ids) <= 121
+
+    run(scenario())
+
+
+async def crashing_daemon(port: int, spool_path: Path | None = None) -> asyncio.subprocess.Process:
+    """A process of its own with a sink that says that a dog barks."""
+    arguments = [str(port), *([str(spool_path)] if spool_path else [])]
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CRASHING_DAEMON, *arguments, cwd=Path(__file__).parents[2]
+    )
+
+
 CRASHING_DAEMON = """
-import asyncio, sys
+import asyncio, pathlib, sys
 sys.path.insert(0, "tests/sinks")
 from test_mqtt_sink import Bench, started
 
 async def main():
-    bench = Bench(int(sys.argv[1]))
-    bench.sink.offer(started("one"))
+    bench = Bench(int(sys.argv[1]), *map(pathlib.Path, sys.argv[2:]))
+    if not sys.argv[2:]:
+        bench.sink.offer(started("one"))
     async with bench.running():
         await asyncio.sleep(60)
 
