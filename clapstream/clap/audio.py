@@ -51,7 +51,13 @@ class ClapAudioPatchEmbed(nn.Module):
             )
 
     def forward(self, images: Tensor, is_longer: Tensor | None) -> Tensor:
-        """`(batch, views, spec_size, spec_size)` -> tokens `(batch, height * width, hidden)`, row by row."""
+        """`(batch, views, spec_size, spec_size)` -> tokens `(batch, height * width, hidden)`, row by row.
+
+        Raises:
+            ValueError: the features are of another kind, fused for an unfused tower say.
+        """
+        if not self.fuses_by_attention and images.shape[1] != self.proj.in_channels:
+            raise ValueError(f"features of {images.shape[1]} views for a tower that reads {self.proj.in_channels}")
         patches = self._embed(images[:, :1] if self.fuses_by_attention else images)
         if self.fuses_by_attention and is_longer is not None:
             patches = self._fuse(patches, images, is_longer.flatten().nonzero().flatten())
@@ -183,10 +189,9 @@ class ClapAudioStage(nn.Module):
         super().__init__()
         channels = config.patch_embeds_hidden_size * 2**stage
         heads = config.num_attention_heads[stage]
-        self.grid = grid
-        self.shifts = [config.window_size // 2 if layer % 2 else 0 for layer in range(len(drop_paths))]
-        self.window_size = config.window_size
-        plans = [WindowPlan.of(*grid, config.window_size, shift) for shift in self.shifts]
+        shifts = [config.window_size // 2 if layer % 2 else 0 for layer in range(len(drop_paths))]
+        plans = [WindowPlan.of(*grid, config.window_size, shift) for shift in shifts]
+        self.unshrunk_plans = [WindowPlan(*grid, config.window_size, shift) for shift in shifts]
         self.blocks = nn.ModuleList(
             ClapAudioLayer(config, channels, heads, plan, drop_path)
             for plan, drop_path in zip(plans, drop_paths, strict=True)
@@ -198,10 +203,12 @@ class ClapAudioStage(nn.Module):
     def forward(self, tokens: Tensor, output_attentions: bool, always_partition: bool) -> StageResult:
         """Tokens `(batch, height * width, channels)` of this stage's grid in; of the next one's out."""
         probabilities = None
-        if self.reorders is None or always_partition:
-            for layer, shift in zip(self.blocks, self.shifts, strict=True):
-                plan = WindowPlan.of(*self.grid, self.window_size, shift, shrink=not always_partition)
+        if always_partition:
+            for layer, plan in zip(self.blocks, self.unshrunk_plans, strict=True):
                 tokens, probabilities = layer(tokens, plan, output_attentions)
+        elif self.reorders is None:
+            for layer in self.blocks:
+                tokens, probabilities = layer(tokens, layer.plan, output_attentions)
         else:
             *arrivals, departure = self.reorders
             for arrive, layer in zip(arrivals, self.blocks, strict=True):
@@ -284,9 +291,9 @@ class ClapAudioEncoder(nn.Module):
         return normalised.transpose(1, 3)
 
     def fold(self, spectrograms: Tensor) -> Tensor:
-        """Stretch in time to what fits the square, cut into pieces and stack those: low frequencies, then high.
+        """Stretch in time to fill the square, cut into pieces of time and stack those, each with all frequencies.
 
-        `(batch, views, frames, mels)` -> `(batch, views, spec_size, spec_size)`.
+        `(batch, views, frames, mels)` -> `(batch, views, spec_size, spec_size)`, rows being frequencies.
 
         Raises:
             ValueError: more frames or mel bins than fit.
@@ -299,7 +306,7 @@ class ClapAudioEncoder(nn.Module):
             spectrograms = functional.interpolate(
                 spectrograms, (length, height), mode="bicubic", align_corners=True
             )
-        pieces = spectrograms.view(batch, views, self.freq_ratio, length // self.freq_ratio, height)
+        pieces = spectrograms.reshape(batch, views, self.freq_ratio, length // self.freq_ratio, height)
         return pieces.transpose(3, 4).reshape(batch, views, self.config.spec_size, self.config.spec_size)
 
     def unfold(self, image: Tensor) -> Tensor:
@@ -330,8 +337,9 @@ def stage_grids(first: tuple[int, int], stages: int) -> list[tuple[int, int]]:
 
 
 def bands_of(height: int, freq_ratio: int) -> int:
-    """Frequency bands in the last stage's map: its rows over the pieces stacked there, at least one."""
-    return max(1, height // freq_ratio)
+    """Frequency bands in the last stage's map: its rows over the pieces stacked there; one if that is no band."""
+    bands = max(1, height // freq_ratio)
+    return bands if height % bands == 0 else 1
 
 
 def check_geometry(config: ClapAudioConfig) -> None:

@@ -24,9 +24,9 @@ class WindowPlan:
     shift: int
 
     @classmethod
-    def of(cls, height: int, width: int, side: int, shift: int, *, shrink: bool = True) -> WindowPlan:
-        """Swin's rule: a grid that is no larger than a window is one window, without a shift."""
-        if shrink and min(height, width) <= side:
+    def of(cls, height: int, width: int, side: int, shift: int) -> WindowPlan:
+        """By Swin's rule: on a grid no larger than a window the window shrinks to it, and nothing is shifted."""
+        if min(height, width) <= side:
             return cls(height, width, min(height, width), 0)
         return cls(height, width, side, shift)
 
@@ -44,11 +44,6 @@ class WindowPlan:
     def is_padded(self) -> bool:
         """Whether the windows do not divide the grid."""
         return (self.padded_height, self.padded_width) != (self.height, self.width)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether window order is the grid's own order."""
-        return self.shift == 0 and not self.is_padded and self.width == self.side
 
     def partition(self, grid: Tensor) -> Tensor:
         """Fill up, shift, cut `(batch, height * width, channels)` to `(batch, windows * side * side, channels)`."""

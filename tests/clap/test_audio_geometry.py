@@ -8,7 +8,7 @@ from random_weights import randomise
 from test_audio_parity import SMALL, pair_of_models, spectrograms, transformers
 from transformers.models.clap.modeling_clap import ClapAudioSelfAttention
 
-from clapstream.clap.audio import ClapAudioModel
+from clapstream.clap.audio import ClapAudioModel, bands_of
 from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.reorder import Reorder, permute
 from clapstream.clap.windows import WindowPlan, relative_position_index
@@ -167,6 +167,19 @@ def test_spectrograms_that_do_not_fit():
     model = ClapAudioModel(ClapAudioConfig(**SMALL)).eval()
     with pytest.raises(ValueError, match="257 frames of 16 mel bins do not fit in 256 x 16"):
         model(torch.zeros(1, 1, 257, 16))
+
+
+def test_features_of_another_kind():
+    model = ClapAudioModel(ClapAudioConfig(**SMALL)).eval()
+    with pytest.raises(ValueError, match="features of 4 views for a tower that reads 1"):
+        model(torch.zeros(1, 4, 256, 16))
+
+
+@pytest.mark.parametrize(
+    ("height", "freq_ratio", "bands"), [(8, 4, 2), (4, 4, 1), (2, 4, 1), (10, 4, 2), (7, 4, 1), (5, 2, 1)]
+)
+def test_bands_of_the_last_stage(height, freq_ratio, bands):
+    assert bands_of(height, freq_ratio) == bands
 
 
 def test_drop_path_leaves_whole_branches_out():

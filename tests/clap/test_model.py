@@ -2,11 +2,13 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from random_weights import randomise
 
 from clapstream.clap.config import ClapConfig
+from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.model import ClapModel
 
 with warnings.catch_warnings():
@@ -137,6 +139,34 @@ def test_more_texts_than_sounds(small):
         model(**inputs, return_loss=True)
     with pytest.raises(ValueError, match="input_features are missing"):
         model(inputs["input_ids"])
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
+@pytest.mark.parametrize("truncation", ["fusion", "rand_trunc"])
+def test_from_sound_to_embedding(truncation):
+    """Short, whole and long sounds in one batch, through both extractors and both models."""
+    audio = {
+        **AUDIO,
+        "spec_size": 256,
+        "num_mel_bins": 64,
+        "window_size": 8,
+        "enable_fusion": truncation == "fusion",
+    }
+    theirs, model = pair_of_models(text_config=TEXT, audio_config=audio, projection_dim=24)
+    random = np.random.default_rng(4)
+    sounds = [random.standard_normal(length) * 0.1 for length in (100_000, 480_000, 1_200_000)]
+    settings = {"frequency_min": 50, "truncation": truncation}
+    np.random.seed(7)
+    their_features = transformers.ClapFeatureExtractor(**settings)(
+        sounds, sampling_rate=48_000, return_tensors="pt"
+    )
+    features = ClapFeatureExtractor(**settings)(
+        sounds, sampling_rate=48_000, return_tensors="pt", generator=np.random.RandomState(7)
+    )
+    assert features.is_longer.flatten().tolist() == [False, False, True]
+    with torch.inference_mode():
+        expected = theirs.get_audio_features(**their_features).pooler_output
+        torch.testing.assert_close(model.get_audio_features(**features), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_initial_weights_are_drawn_as_in_transformers():
