@@ -71,6 +71,7 @@ class Patience:
     flush: float = 2.0
     """For what is still to be said when the sink is closed."""
     disk: float = 1.0
+    """For the spool's file to follow; the disk may hang."""
     farewell: float = 0.3
     """For `offline`, and again for DISCONNECT."""
 
