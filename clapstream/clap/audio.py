@@ -348,6 +348,8 @@ def check_geometry(config: ClapAudioConfig) -> None:
         raise ValueError(f"fusion_type must be one of {FUSION_TYPES}, not {config.fusion_type!r}")
     if len(config.num_attention_heads) < len(config.depths):
         raise ValueError(f"num_attention_heads has fewer entries than depths: {config.num_attention_heads}")
+    if any(step > side for step, side in zip(pair(config.patch_stride), pair(config.patch_size), strict=True)):
+        raise ValueError(f"patch_stride {config.patch_stride} is larger than patch_size {config.patch_size}")
     if config.spec_size < config.num_mel_bins:
         raise ValueError(f"spec_size {config.spec_size} is less than num_mel_bins {config.num_mel_bins}")
     freq_ratio = config.spec_size // config.num_mel_bins

@@ -59,11 +59,14 @@ class ClapAudioSelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor, plan: WindowPlan, output_attentions: bool) -> Attended:
         """Tokens `(batch, windows * side * side, channels)` in window order, before the output projection."""
-        needs_more = self.training or output_attentions or plan != self.plan
-        if needs_more or not runs_prepared(tokens, self.query.weight):
+        needs_more = self.training or torch.is_grad_enabled() or output_attentions
+        if needs_more or plan != self.plan:
             return self._attend_openly(tokens, plan)
-        sources = [*self.parameters(), self.relative_position_index]
-        projection, score_bias = self._prepared.get(sources, self._prepare)
+        if runs_prepared(tokens, self.query.weight):
+            sources = [*self.parameters(), self.relative_position_index]
+            projection, score_bias = self._prepared.get(sources, lambda: self._prepare(Product.prepare))
+        else:
+            projection, score_bias = self._prepare(Product)
         # In the score bias's precision: on the CPU at least single, because bfloat16's fused kernel is slower.
         query, key, value = self._heads(projection.apply(tokens).to(score_bias.dtype), plan)
         found = attend_to_windows(query, key, value, score_bias)
@@ -79,11 +82,11 @@ class ClapAudioSelfAttention(nn.Module):
         found = probabilities.to(value.dtype) @ value
         return Attended(found.transpose(1, 2).reshape(tokens.shape), probabilities)
 
-    def _prepare(self) -> Prepared:
+    def _prepare(self, product: Callable[[Tensor, Tensor | None], Product]) -> Prepared:
         score_bias = self._score_bias(self.plan)
         if score_bias.device.type == "cpu":
             score_bias = score_bias.to(torch.promote_types(score_bias.dtype, torch.float32))
-        return Prepared(Product.prepare(*self._joined_projection()), score_bias.contiguous())
+        return Prepared(product(*self._joined_projection()), score_bias.contiguous())
 
     def _joined_projection(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias that make query, key and value in one product."""

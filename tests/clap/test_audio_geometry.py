@@ -153,6 +153,7 @@ def test_unflattened_patch_embeddings_change_nothing():
         ({"enable_fusion": True, "fusion_type": "iaff_2d"}, "fusion_type must be one of"),
         ({"num_attention_heads": [2]}, "num_attention_heads has fewer entries than depths"),
         ({"num_attention_heads": [2, 5]}, "num_attention_heads: 5 heads do not divide 32 channels"),
+        ({"patch_stride": [4, 6]}, r"patch_stride \[4, 6\] is larger than patch_size 4"),
         ({"spec_size": 8}, "spec_size 8 is less than num_mel_bins 16"),
         ({"spec_size": 58}, "spec_size 58 is not a multiple of its ratio to num_mel_bins, 3"),
         ({"hidden_act": "gulu"}, "unknown activation 'gulu'"),

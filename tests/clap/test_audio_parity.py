@@ -240,6 +240,18 @@ def test_what_inference_mode_prepared_serves_no_grad_too():
     model.train()(**inputs).pooler_output.sum().backward()
 
 
+def test_autocast_at_inference():
+    config, frames = GEOMETRIES["three stages"]
+    _, model = pair_of_models(config)
+    inputs = spectrograms(config, frames)
+    with torch.inference_mode():
+        exact = model(**inputs).pooler_output
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(**inputs).pooler_output
+    assert torch.nn.functional.cosine_similarity(exact, rounded.float()).min() > 0.999
+    assert not torch.equal(exact, rounded)
+
+
 def test_bfloat16_points_the_same_way():
     config, frames = GEOMETRIES["three stages"]
     _, model = pair_of_models(config)
