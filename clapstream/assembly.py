@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,9 @@ _logger = logging.getLogger(__name__)
 
 EXPECTED = (SourceError, CheckpointError, DeviceError)
 """What ends a command with a message instead of a traceback: the user can mend it."""
+
+LEAVE_SECONDS = 4.5
+"""By then the sinks have said their last words or never will (see `daemon.GRACE_SECONDS`)."""
 
 
 def listen(settings: Settings, *, dashboard: bool, reload_settings: Callable[[], Settings] | None = None) -> None:
@@ -75,6 +80,7 @@ async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable
         load_detector=functools.partial(Detector, settings.model, settings.labels, settings.cache_directory),
         reload_settings=reload_settings,
         on_ready=functools.partial(_tell_ready, view),
+        on_stop=_leave_in_time,
     )
     daemon.add_sink(JournalSink() if view is None else view)
     if settings.mqtt is not None:
@@ -91,6 +97,13 @@ async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable
         )
         daemon.add_sink(sink)
     await daemon.run()
+
+
+def _leave_in_time() -> None:
+    """End the process a while after it was asked to stop, whatever then hangs: a name server, a device, a disk."""
+    deadline = threading.Timer(LEAVE_SECONDS, os._exit, args=(0,))
+    deadline.daemon = True
+    deadline.start()
 
 
 def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:

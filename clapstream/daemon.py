@@ -75,12 +75,14 @@ class Daemon:
         load_detector: Callable[[], WindowDetector],
         reload_settings: Callable[[], Settings] | None = None,
         on_ready: Callable[[WindowDetector], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
         service_manager: ServiceManager | None = None,
     ) -> None:
         self._settings = settings
         self._sinks: list[Sink] = []
         self._reload_settings = reload_settings
         self._on_ready = on_ready
+        self._on_stop = on_stop
         self._service_manager = service_manager or ServiceManager()
         self._worker = ModelWorker(load_detector)
         self._pipelines = {
@@ -173,6 +175,8 @@ class Daemon:
         def stop(number: signal.Signals) -> None:
             _logger.info("%s: stopping", number.name)
             self._stop.set()
+            if self._on_stop is not None:
+                self._on_stop()
             for each in stopping:
                 loop.remove_signal_handler(each)
                 signal.signal(each, signal.SIG_DFL)

@@ -66,7 +66,7 @@ async def with_worker(body: Callable[[ModelWorker, LoudnessDetector], object]) -
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 

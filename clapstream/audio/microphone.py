@@ -13,10 +13,11 @@ from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.capture import channel_index
 from clapstream.audio.capture_process import Capture, CapturedSound, CaptureFormat, open_capture
 from clapstream.audio.clock import WallClockWatch
-from clapstream.audio.recovery import Backoff, StreamBrokenError, keep_streaming
+from clapstream.audio.recovery import StreamBrokenError, keep_streaming
 from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.samples import choose_channel, sane_samples
 from clapstream.audio.source import SourceError
+from clapstream.backoff import Backoff
 
 _logger = logging.getLogger(__name__)
 

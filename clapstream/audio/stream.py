@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
-from clapstream.audio.recovery import Backoff, StreamBrokenError, keep_streaming
+from clapstream.audio.recovery import StreamBrokenError, keep_streaming
 from clapstream.audio.samples import choose_channel, sane_samples
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
+from clapstream.backoff import Backoff
 
 T = TypeVar("T")
 

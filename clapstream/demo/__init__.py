@@ -1,4 +1,4 @@
-"""What `clapstream demo` listens to: a recording that comes with the package, and settings that need nothing else."""
+"""What `clapstream demo` listens to: a recording that comes with the package, under settings of its own."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -22,6 +21,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from clapstream.backoff import Backoff
 from clapstream.settings import MqttSettings, TlsSettings
 from clapstream.sinks import homeassistant, payloads
 from clapstream.sinks.conversation import Conversation
@@ -74,28 +74,6 @@ class Patience:
     """For the spool's file to follow; the disk may hang."""
     farewell: float = 0.3
     """For `offline`, and again for DISCONNECT."""
-
-
-class Backoff:
-    """Waiting times between attempts: doubled, capped, and half of each by chance, so that daemons spread."""
-
-    def __init__(
-        self, first_seconds: float, longest_seconds: float, random_fraction: Callable[[], float] = random.random
-    ) -> None:
-        self._first = first_seconds
-        self._longest = longest_seconds
-        self._random_fraction = random_fraction
-        self.reset()
-
-    def reset(self) -> None:
-        """Start over: the broker was back."""
-        self._ceiling = self._first
-
-    def next_seconds(self) -> float:
-        """How long to wait now; the next wait is longer."""
-        delay = self._ceiling * (0.5 + 0.5 * self._random_fraction())
-        self._ceiling = min(self._longest, self._ceiling * 2.0)
-        return delay
 
 
 class MqttSink:

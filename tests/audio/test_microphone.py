@@ -15,8 +15,9 @@ from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, Strea
 from clapstream.audio.capture_process import CapturedSound, CaptureFormat
 from clapstream.audio.clock import WallClockWatch
 from clapstream.audio.microphone import Microphone
-from clapstream.audio.recovery import Backoff, StreamBrokenError
+from clapstream.audio.recovery import StreamBrokenError
 from clapstream.audio.source import SourceError
+from clapstream.backoff import Backoff
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FORMAT = CaptureFormat(RATE_HZ, 1, latency_seconds=0.25)

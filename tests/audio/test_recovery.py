@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
-from clapstream.audio.recovery import RECOVERED_FRAMES, Backoff, StreamBrokenError, keep_streaming
+from clapstream.audio.recovery import RECOVERED_FRAMES, StreamBrokenError, keep_streaming
+from clapstream.backoff import Backoff
 
 OPENED = StreamOpened(datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -63,23 +64,6 @@ def collect(streams: ScriptedStreams, backoff: Backoff, count: int) -> list[Sour
         return items
 
     return asyncio.run(run())
-
-
-class TestBackoff:
-    def test_doubles_up_to_the_cap(self) -> None:
-        backoff = Backoff(1.0, 10.0, random_fraction=lambda: 1.0)
-        assert [backoff.next_seconds() for _ in range(6)] == [1, 2, 4, 8, 10, 10]
-
-    def test_half_of_it_is_random(self) -> None:
-        backoff = Backoff(1.0, 10.0, random_fraction=lambda: 0.0)
-        assert [backoff.next_seconds() for _ in range(6)] == [0.5, 1, 2, 4, 5, 5]
-
-    def test_reset_starts_over(self) -> None:
-        backoff = Backoff(1.0, 10.0, random_fraction=lambda: 1.0)
-        for _ in range(5):
-            backoff.next_seconds()
-        backoff.reset()
-        assert backoff.next_seconds() == 1.0
 
 
 class TestKeepStreaming:

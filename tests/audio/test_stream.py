@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
-from clapstream.audio.recovery import Backoff
 from clapstream.audio.stream import QUEUED_BLOCKS, Stream, public_url
+from clapstream.backoff import Backoff
 
 av = pytest.importorskip("av", reason="needs the extra stream")
 

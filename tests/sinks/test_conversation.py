@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from clapstream.sinks.conversation import Conversation
 from clapstream.sinks.homeassistant import Node, Source
-from clapstream.sinks.mqtt import Backoff
 from clapstream.sinks.outbox import Message, Outbox
 from clapstream.sinks.spool import Spool
 from clapstream.sinks.topics import Topics
@@ -181,17 +180,6 @@ def test_any_number_is_published_as_one(level_dbfs: float, score: float) -> None
     said = {message.topic: message.payload for message in outbox.take(10)}
     assert math.isfinite(float(said[TOPICS.level("yard")]))
     assert math.isfinite(json.loads(said[TOPICS.heard("yard")])["labels"][0]["score"])
-
-
-def test_waiting_times_double_up_to_a_cap_and_start_anew() -> None:
-    longest = Backoff(1.0, 60.0, random_fraction=lambda: 1.0)
-    assert [longest.next_seconds() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    longest.reset()
-    assert longest.next_seconds() == 1
-    shortest = Backoff(1.0, 60.0, random_fraction=lambda: 0.0)
-    assert [shortest.next_seconds() for _ in range(3)] == [0.5, 1, 2]
-    for _ in range(5_000):
-        assert longest.next_seconds() <= 60
 
 
 def test_the_earlier_payload_is_known_once_a_connection() -> None:

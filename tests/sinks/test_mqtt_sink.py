@@ -264,7 +264,7 @@ async def crashing_daemon(port: int, spool_path: Path | None = None) -> asyncio.
 
 CRASHING_DAEMON = """
 import asyncio, pathlib, sys
-sys.path.insert(0, "tests/sinks")
+sys.path[:0] = ["tests", "tests/sinks"]
 from test_mqtt_sink import Bench, started
 
 async def main():
