@@ -260,12 +260,12 @@ def as_list(raw_speech: Clip | Sequence[Clip]) -> Iterator[Clip]:
 
 
 def as_clip(clip: Clip, device: torch.device | str | None) -> Tensor:
-    """One sound as a floating-point tensor `(samples,)`."""
+    """One sound in double precision, which the transform needs anyway: `(samples,)`."""
     if not isinstance(clip, Tensor):
         clip = torch.from_numpy(np.require(clip, requirements=["C", "W"]))
     if clip.ndim != 1 or len(clip) == 0:
         raise ValueError(f"a sound must be mono and not empty, (samples,), not {tuple(clip.shape)}")
-    return clip.to(device, clip.dtype if clip.is_floating_point() else torch.float64)
+    return clip.to(device).double()
 
 
 def fit(clip: Tensor, length: int, padding: str, generator: RandomGenerator) -> Tensor:

@@ -130,6 +130,13 @@ def test_all_the_forms_a_sound_may_have():
     assert torch.equal(doubled, expected.expand(2, -1, -1, -1))
 
 
+def test_a_batch_of_several_precisions():
+    tone = np.sin(np.arange(48_000) / 9.0)
+    batch = [tone, tone.astype(np.float32), np.round(tone * 100).astype(np.int16)]
+    reference, ours = both(batch, {**SETTINGS, "truncation": "rand_trunc"})
+    assert_same(reference, ours)
+
+
 def test_return_forms():
     extract = ClapFeatureExtractor(**SETTINGS)
     batch = [sounds()["short"], sounds()["longer"]]
