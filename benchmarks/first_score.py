@@ -1,0 +1,53 @@
+"""A process that loads a checkpoint and scores one window, then prints its peak memory in MB."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import sys
+from pathlib import Path
+
+from clapstream.threads import share_the_machine
+
+
+def main() -> None:
+    """Score with `clapstream` or with `transformers`, which embeds no labels at all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("clapstream", "transformers"))
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("cache", type=Path)
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)  # random weights tell no labels apart
+    (clapstream if options.what == "clapstream" else transformers)(options.checkpoint, options.cache)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, flush=True)
+    sys.stdout.close()
+
+
+def clapstream(checkpoint: Path, cache: Path) -> None:
+    """As the daemon does: labels of the packaged configuration, their embeddings from the cache if it has them."""
+    share_the_machine()
+    from benchmarks.sounds import window
+    from clapstream.config import ModelSettings, load_settings
+    from clapstream.detection.detector import Detector
+
+    detector = Detector(ModelSettings(checkpoint=str(checkpoint)), load_settings(None).labels, cache)
+    detector.score([window(0)])
+
+
+def transformers(checkpoint: Path, cache: Path) -> None:
+    """Import, load the same checkpoint, and compare a window with one ready-made embedding."""
+    import torch
+    from transformers import ClapFeatureExtractor, ClapModel
+
+    from benchmarks.sounds import window
+
+    model = ClapModel.from_pretrained(checkpoint).eval()
+    extractor = ClapFeatureExtractor.from_pretrained(checkpoint)
+    features = extractor(window(0), sampling_rate=48_000, return_tensors="pt")["input_features"].float()
+    with torch.inference_mode():
+        model.get_audio_features(input_features=features)
+
+
+if __name__ == "__main__":
+    main()
