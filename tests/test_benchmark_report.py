@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from benchmarks.measurements import Measured, Start, reference_of, times_faster, turns
 from benchmarks.report import comparison_table, draw, hop_table, start_table
 
