@@ -87,7 +87,7 @@ class Detector:
         A window shorter than the model's is repeat-padded, as CLAP does. With `positions`, what an earlier window
         of the same stream had is not computed again.
         """
-        features = self._features(windows, positions)
+        features = self.features(windows, positions)
         # No window is longer than the model's, so a fused checkpoint never needs its four views.
         is_longer = torch.zeros((len(windows), 1), dtype=torch.bool, device=self.device)
         output = self._tower(input_features=features.to(self.device, self.precision), is_longer=is_longer)
@@ -99,7 +99,9 @@ class Detector:
         """Scores 0..1 `(windows, labels)`."""
         return self._scorer.score(self.embed(windows, positions))
 
-    def _features(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None) -> torch.Tensor:
+    def features(
+        self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None
+    ) -> torch.Tensor:
         """Log-mel `(windows, views, frames, mels)` in dB."""
         if positions is None or self.device.type != "cpu":
             return self._features_of_whole(windows)
