@@ -80,6 +80,7 @@ def compare(
                 answer = workers[peer].ask("time")
                 measured[peer].features_ms.append(answer["features_ms"])
                 measured[peer].tower_ms.append(answer["tower_ms"])
+                measured[peer].core_ms.append(answer["core_ms"])
             for peer in order if batch == 1 else ():
                 measured[peer].hop_ms.append(workers[peer].ask("hop")["hop_ms"])
         for peer, worker in workers.items():

@@ -11,13 +11,17 @@ from benchmarks.settings import REFERENCE
 
 @dataclass
 class Measured:
-    """All turns of one peer with one checkpoint and batch size; lists have one entry for each round."""
+    """All turns of one peer with one checkpoint and batch size; lists have one entry for each round.
+
+    `core_ms` is the work of all cores together for a whole batch: it hardly changes when the machine is busy.
+    """
 
     peer: str
     checkpoint: str
     batch: int
     features_ms: list[float] = field(default_factory=list)
     tower_ms: list[float] = field(default_factory=list)
+    core_ms: list[float] = field(default_factory=list)
     hop_ms: list[float] = field(default_factory=list)
     embedding: list[float] = field(default_factory=list)
     peak_mb: float = 0.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.streaming import StreamingLogMel
 
-TOLERANCE_DB = 1e-5
+TOLERANCE_DB = 2e-5  # float32 at -100 dB steps by 8e-6, and sums are rounded by the number of frames at once
 HOP = 480
 WINDOW = 24_000
 
