@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clapstream import __version__
+from clapstream.threads import share_the_machine
 
 OK = 0
 
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = build_parser().parse_args(arguments)
     _set_up_logging(options.verbose)
+    if options.always_on:
+        share_the_machine()
     module, _, function = options.command.partition(":")
     try:
         exit_code: int = getattr(importlib.import_module(f"clapstream.commands.{module}"), function)(options)
@@ -44,12 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("-v", "--verbose", action="store_true", help="log every window too")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(name: str, command: str, summary: str) -> argparse.ArgumentParser:
+    def add(name: str, command: str, summary: str, *, always_on: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=summary, description=summary, parents=[common])
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, always_on=always_on)
         return added
 
-    run = add("run", "listen:run", "listen to the configured sources until stopped")
+    run = add("run", "listen:run", "listen to the configured sources until stopped", always_on=True)
     _add_config(run)
     run.add_argument(
         "--dashboard",
@@ -59,7 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     demo = add(
-        "demo", "listen:run_demo", "listen to a minute of recorded sounds: no microphone, broker or network needed"
+        "demo",
+        "listen:run_demo",
+        "listen to a minute of recorded sounds: no microphone, broker or network needed",
+        always_on=True,
     )
     demo.add_argument("--dashboard", action=argparse.BooleanOptionalAction, default=None, help="as for run")
 
@@ -72,6 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     add("devices", "devices:run", "list the microphones that PortAudio sees")
     _add_config(add("check", "check:run", "check the configuration and name everything that is wrong with it"))
+
+    _add_config(add("bench", "bench:run", "measure how fast this machine hears", always_on=True))
 
     evaluate = add("eval", "evaluate:run", "zero-shot accuracy on a list of labelled files")
     evaluate.add_argument("csv", type=Path, metavar="CSV", help="columns file, label and, if you like, fold")
