@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from clapstream.backoff import Backoff
-from clapstream.settings import MqttSettings, TlsSettings
+from clapstream.config.settings import MqttSettings, TlsSettings
 from clapstream.sinks import homeassistant, payloads
 from clapstream.sinks.conversation import Conversation
 from clapstream.sinks.outbox import Message

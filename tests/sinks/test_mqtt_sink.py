@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from real_broker import Broker, Certificates, Heard, Listener
 
-from clapstream.settings import MqttSettings, TlsSettings
+from clapstream.config.settings import MqttSettings, TlsSettings
 from clapstream.sinks.mqtt import MqttSink, Patience
 from clapstream.sinks.spool import Spool
 from clapstream.updates import (

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from clapstream.yaml_reader import Location
+from clapstream.config.yaml_reader import Location
 
 
 @dataclass(frozen=True, slots=True)

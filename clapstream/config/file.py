@@ -9,9 +9,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from clapstream.fields import FileContext
-from clapstream.problems import Problem, dotted, explain
-from clapstream.settings import (
+from clapstream.config.fields import FileContext
+from clapstream.config.problems import Problem, dotted, explain
+from clapstream.config.settings import (
     LabelDefaults,
     ModelSettings,
     MqttSettings,
@@ -21,7 +21,7 @@ from clapstream.settings import (
     TlsSettings,
     WindowSettings,
 )
-from clapstream.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
+from clapstream.config.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
 
 SectionType = TypeVar("SectionType", bound=Section)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from clapstream.config_file import ConfigFile
-from clapstream.fields import FilePath
-from clapstream.problems import ConfigError, Problem
-from clapstream.settings import (
+from clapstream.config.fields import FilePath
+from clapstream.config.file import ConfigFile
+from clapstream.config.problems import ConfigError, Problem
+from clapstream.config.settings import (
     LabelDefaults,
     LabelSet,
     LabelSettings,
@@ -34,8 +34,8 @@ from clapstream.settings import (
     TlsSettings,
     WindowSettings,
 )
+from clapstream.config.yaml_reader import Location, Value
 from clapstream.slugs import slugify
-from clapstream.yaml_reader import Location, Value
 
 __all__ = [
     "ConfigError",
@@ -69,7 +69,7 @@ OVERRIDES = {
 
 def default_config_directory() -> Path:
     """Directory of the default clapstream.yaml and labels.yaml: in the wheel, or in the source tree."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     packaged = package / "default_config"
     return packaged if packaged.is_dir() else package.parent / "config"
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from clapstream.fields import (
+from clapstream.config.fields import (
     DirectoryPath,
     FilePath,
     Score,

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.yaml_reader import LARGEST_FILE_BYTES, UnreadableError, parse_yaml, read_yaml
+from clapstream.config.yaml_reader import LARGEST_FILE_BYTES, UnreadableError, parse_yaml, read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"

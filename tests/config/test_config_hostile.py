@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapstream.config import ConfigError, Settings, load_settings
-from clapstream.settings import LabelSettings, LabelsFile, MainFile, MqttSettings, RecordingSettings, WindowSettings
+from clapstream.config.settings import (
+    LabelSettings,
+    LabelsFile,
+    MainFile,
+    MqttSettings,
+    RecordingSettings,
+    WindowSettings,
+)
 
 KEYS = sorted(
     {"type", "url", "rate_hz", "channels", "device", "channel", "checkpoint", "precision", "<<"}
