@@ -57,7 +57,7 @@ class Clapstream:
         self._extractor = ClapFeatureExtractor.from_pretrained(checkpoint)
         self._streaming = StreamingLogMel(self._extractor)
         self._tower = ClapAudioModelWithProjection.from_pretrained(checkpoint).to(device, precision)
-        self._precision, self._device = precision, device
+        self._device = device
 
     def features(self, windows: Sequence[Floats]) -> torch.Tensor:
         batch = self._extractor(list(windows), return_tensors="pt", device=self._device)
@@ -68,7 +68,7 @@ class Clapstream:
 
     @torch.inference_mode()
     def embed(self, features: torch.Tensor) -> Floats:
-        found: Floats = self._tower(features.to(self._precision)).audio_embeds.float().cpu().numpy()
+        found: Floats = self._tower(features).audio_embeds.float().cpu().numpy()
         return found
 
 

@@ -50,15 +50,20 @@ class Detector:
         self._features_device = torch.device("cpu") if self.device.type == "mps" else self.device
         self._extractor = ClapFeatureExtractor.from_source(self._source)
         self._streaming = StreamingLogMel(self._extractor)
-        self._tower = ClapAudioModelWithProjection.from_pretrained(model.checkpoint, revision=model.revision)
-        self._tower.to(self.device)
+        self._tower = self._load_tower()
         self._logit_scale = _read_logit_scale(self._source)
         self._calibration = _read_calibration(self._source)
         self._cache = EmbeddingCache(cache_directory, _fingerprint(self._source))
         self.relabel(label_set)
         probe = functools.partial(probe_cosine, self._tower, self._extractor, self.device)
         self.precision = choose_precision(model.precision, has_bf16(self.device), probe)
+        if self.precision == torch.float32 != self._tower.dtype:  # the probe failed: its rounding cannot be undone
+            self._tower = self._load_tower()
         self._tower.to(self.precision)
+
+    def _load_tower(self) -> ClapAudioModelWithProjection:
+        tower = ClapAudioModelWithProjection.from_pretrained(self._source.name, revision=self._source.revision)
+        return tower.to(self.device)
 
     def relabel(self, label_set: LabelSet) -> None:
         """Score against another label set from now on; on an error the old one stays."""
@@ -90,7 +95,7 @@ class Detector:
         features = self.features(windows, positions)
         # No window is longer than the model's, so a fused checkpoint never needs its four views.
         is_longer = torch.zeros((len(windows), 1), dtype=torch.bool, device=self.device)
-        output = self._tower(input_features=features.to(self.device, self.precision), is_longer=is_longer)
+        output = self._tower(input_features=features.to(self.device), is_longer=is_longer)
         embeddings = torch.nn.functional.normalize(output.audio_embeds.float(), dim=-1)
         result: Floats = embeddings.cpu().numpy()
         return result

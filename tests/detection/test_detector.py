@@ -20,7 +20,7 @@ from clapstream.clap.model import ClapModel
 from clapstream.clap.tokenizer import ClapTokenizer
 from clapstream.config import LabelSet, LabelSettings, ModelSettings
 from clapstream.detection.detector import Detector
-from clapstream.detection.precision import DeviceError
+from clapstream.detection.precision import DeviceError, has_bf16
 from clapstream.detection.scorer import Scorer
 
 LABELS = LabelSet(
@@ -157,6 +157,33 @@ def test_bf16_is_close_to_fp32(checkpoint: Path) -> None:
     assert fast.precision == torch.bfloat16
     cosines = (exact.embed(windows(3)) * fast.embed(windows(3))).sum(axis=1)
     assert cosines.min() > 0.999
+
+
+@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="auto takes bf16 only where the CPU has it")
+def test_auto_takes_bf16_where_it_agrees(checkpoint: Path) -> None:
+    chosen = Detector(settings(checkpoint, "auto"), LABELS, None)
+    assert chosen.precision == torch.bfloat16
+    np.testing.assert_array_equal(
+        chosen.embed(windows(2)), Detector(settings(checkpoint, "bf16"), LABELS, None).embed(windows(2))
+    )
+
+
+@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="auto takes bf16 only where the CPU has it")
+def test_auto_is_exactly_fp32_for_a_checkpoint_that_bf16_harms(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = checkpoint / "model.safetensors"
+    state = load_file(weights)
+    # An offset that the next layer takes away again; beside it bf16 steps by 16 and loses all that differs.
+    state["audio_model.audio_encoder.norm.bias"] += 3000.0
+    state["audio_projection.linear1.bias"] -= state["audio_projection.linear1.weight"].sum(dim=1) * 3000.0
+    save_file(state, weights)
+    chosen = Detector(settings(checkpoint, "auto"), LABELS, None)
+    assert chosen.precision == torch.float32
+    assert "bf16 is off" in caplog.text
+    np.testing.assert_array_equal(
+        chosen.embed(windows(2)), Detector(settings(checkpoint, "fp32"), LABELS, None).embed(windows(2))
+    )
 
 
 def test_calibration_of_the_checkpoint_is_used(checkpoint: Path) -> None:
