@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> int:
         complain(error)
         return FAILURE
     precision = str(detector.precision).removeprefix("torch.")
-    print(f"{detector.checkpoint} on {detector.device}, {precision}, {torch.get_num_threads()} threads", flush=True)
+    print(
+        f"{detector.checkpoint} on {detector.device}, {precision}, threads: {torch.get_num_threads()}", flush=True
+    )
     with torch.inference_mode():
         speed = measure(detector, settings.window.seconds, settings.window.hop_seconds)
     print(report(speed), end="")

@@ -32,6 +32,8 @@ Floats = NDArray[np.float32]
 
 _logger = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 64
+_WINDOWS_AT_ONCE_ON_CPU = 4
+"""Larger batches are no faster on a CPU, outgrow its caches and take memory by the source."""
 CALIBRATION_NAME = "calibration.json"
 
 
@@ -92,13 +94,18 @@ class Detector:
         A window shorter than the model's is repeat-padded, as CLAP does. With `positions`, what an earlier window
         of the same stream had is not computed again.
         """
-        features = self.features(windows, positions)
+        features = self.features(windows, positions).to(self.device)
+        at_once = _WINDOWS_AT_ONCE_ON_CPU if self.device.type == "cpu" else len(windows)
+        embeddings: Floats = (
+            torch.cat([self._embed_batch(batch) for batch in features.split(at_once)]).cpu().numpy()
+        )
+        return embeddings
+
+    def _embed_batch(self, features: torch.Tensor) -> torch.Tensor:
         # No window is longer than the model's, so a fused checkpoint never needs its four views.
-        is_longer = torch.zeros((len(windows), 1), dtype=torch.bool, device=self.device)
-        output = self._tower(input_features=features.to(self.device), is_longer=is_longer)
-        embeddings = torch.nn.functional.normalize(output.audio_embeds.float(), dim=-1)
-        result: Floats = embeddings.cpu().numpy()
-        return result
+        is_longer = torch.zeros((len(features), 1), dtype=torch.bool, device=self.device)
+        output = self._tower(input_features=features, is_longer=is_longer)
+        return torch.nn.functional.normalize(output.audio_embeds.float(), dim=-1)
 
     def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Floats:
         """Scores 0..1 `(windows, labels)`."""

@@ -121,7 +121,7 @@ def test_a_shorter_window_is_repeated(checkpoint: Path) -> None:
 
 def test_windows_of_many_lengths_do_not_disturb_each_other(checkpoint: Path) -> None:
     detector = Detector(settings(checkpoint), LABELS, None)
-    mixed = [*windows(2), windows(1, 100_001)[0]]
+    mixed = [*windows(4), windows(1, 100_001)[0], *windows(4)]
     together = detector.embed(mixed)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
     for window, row in zip(mixed, together, strict=True):
