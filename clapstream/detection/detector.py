@@ -96,9 +96,8 @@ class Detector:
         """
         features = self.features(windows, positions).to(self.device)
         at_once = _WINDOWS_AT_ONCE_ON_CPU if self.device.type == "cpu" else len(windows)
-        embeddings: Floats = (
-            torch.cat([self._embed_batch(batch) for batch in features.split(at_once)]).cpu().numpy()
-        )
+        rows = [self._embed_batch(batch) for batch in torch.split(features, at_once)]
+        embeddings: Floats = torch.cat(rows).cpu().numpy()
         return embeddings
 
     def _embed_batch(self, features: torch.Tensor) -> torch.Tensor:
