@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -144,6 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     grow(load_settings(options.config), options.steps)
+    os._exit(0)  # a worker that fell far behind may still be inside torch, where Python's exit would abort it
 
 
 if __name__ == "__main__":
