@@ -13,15 +13,13 @@ from benchmarks.settings import add_options
 
 def main() -> int:
     """Run the comparison with the peers' interpreter and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--python", type=Path, help="interpreter that has the peers (default: one is made)")
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--python", type=Path, help="interpreter that has the peers (default: one is made)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, parents=[own])
     add_options(parser)
-    options = parser.parse_args()
-    python = options.python or make_environment()
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--python")]
-    if options.python is not None and "--python" in sys.argv:
-        arguments.remove(str(options.python))
-    command = [str(python), "-m", "benchmarks.comparison", *arguments]
+    parser.parse_args()  # refuses what is wrong before anything is installed
+    options, rest = own.parse_known_args()
+    command = [str(options.python or make_environment()), "-m", "benchmarks.comparison", *rest]
     return subprocess.run(command, env=share_path(), check=False).returncode
 
 

@@ -93,11 +93,12 @@ def draw(measured: Sequence[Measured], path: Path, title: str) -> None:
         colours = ["#0b6e4f" if name.startswith("clapstream") else "#7a8b99" for name in names]
         axis.barh(names, tower, left=features, color=colours, label="tower")
         for place, row in enumerate(rows):
-            axis.text(median(row.total_ms), place, f" {median(row.total_ms):.0f}", va="center", fontsize=8)
+            end = features[place] + tower[place]
+            axis.text(end, place, f" {median(row.total_ms):.0f}", va="center", fontsize=8)
         axis.set_title(f"{group[0]}, batch {group[1]}", fontsize=10)
-        axis.set_xlabel("ms from sound to embedding (grey: features)")
+        axis.set_xlabel("ms from sound to embedding (light: features)")
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
