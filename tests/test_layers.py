@@ -26,17 +26,13 @@ ALLOWED = {
     "pipeline": {"audio", "detection", "updates", "worker"},
     "daemon": {"audio", "clap", "config", "detection", "pipeline", "service_manager", "slugs", "updates", "worker"},
     "tagging": {"audio"},
-    "labelled_clips": {"audio"},
-    "metrics": set(),
-    "embedder": {"audio", "clap", "detection", "labelled_clips"},
-    "evaluation": {"embedder", "labelled_clips", "metrics"},
-    "evaluation_report": {"embedder", "evaluation"},
+    "evaluation": {"evaluation", "audio", "clap", "detection"},
     "benchmark": {"audio", "clap", "config", "detection"},
     "demo": {"config"},
     "assembly": {"audio", "clap", "config", "daemon", "detection", "sinks", "worker"},
     "commands": {
         "assembly", "audio", "benchmark", "commands", "config", "demo", "detection", "evaluation",
-        "evaluation_report", "labelled_clips", "tagging", "worker",
+        "tagging", "worker",
     },
 }  # fmt: skip
 """Which rooms each room may import from; `cli` may import any, and nothing imports `cli`."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from clapstream.clap.model import ClapModel
-from tokenizers import Tokenizer
 from training.compose import Window, held_out
 from training.features import log_mel
 from training.paths import CACHE, FRAMES
@@ -107,7 +107,9 @@ def judge(sounds: Set, model: ClapModel, folder: Path, names: dict[str, str]) ->
     shown = []
     for who, scores in (("clapstream", own), ("YAMNet", teacher)):
         overall, balanced = top1(scores, truth)
-        shown.append(f"{who} top-1 {overall:.3f} balanced {balanced:.3f} mAP {mean_average_precision(scores, truth):.3f}")
+        shown.append(
+            f"{who} top-1 {overall:.3f} balanced {balanced:.3f} mAP {mean_average_precision(scores, truth):.3f}"
+        )
     return f"{len(rows)} clips, {len(labels)} labels: " + "; ".join(shown)
 
 

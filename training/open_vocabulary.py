@@ -19,8 +19,8 @@ import numpy as np
 import yaml
 
 from clapstream.detection.labels import TEMPLATES
-from clapstream.embedder import ClapEmbedder, Embedder, Floats, embed_clips
-from clapstream.labelled_clips import LabelledClip, read_clips
+from clapstream.evaluation.clips import LabelledClip, read_clips
+from clapstream.evaluation.embedder import ClapEmbedder, Embedder, Floats, embed_clips
 from training.paths import DATA, PHRASES, ROOT
 
 PARAPHRASES = ROOT / "training" / "paraphrases.csv"

@@ -196,7 +196,7 @@ def store(student: ClapTextModel) -> None:
 def train(
     student: ClapTextModel, encoded: list[list[int]], targets: Tensor, random: np.random.Generator, minutes: float
 ) -> None:
-    """Pull the pooled output towards the teacher's vector, and its likenesses within a batch towards the teacher's."""
+    """Pull the pooled output towards the teacher's vector, and the likenesses within a batch to the teacher's."""
     optimiser = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     lengths = np.array([len(ids) for ids in encoded])
     shuffled = random.permutation(len(encoded))
@@ -228,9 +228,7 @@ def train(
     print(f"text: {step} steps, held-out cosine with the teacher {found:.4f}", flush=True)
 
 
-def agreement(
-    student: ClapTextModel, encoded: list[list[int]], targets: Tensor, rows: NDArray[np.int64]
-) -> float:
+def agreement(student: ClapTextModel, encoded: list[list[int]], targets: Tensor, rows: NDArray[np.int64]) -> float:
     """Mean cosine between student and teacher over the texts `rows`."""
     with torch.inference_mode():
         ids, mask = pad([encoded[i] for i in rows], padding=1)

@@ -110,7 +110,8 @@ class ClapTokenizer:
             room = cut - (self.backend.num_special_tokens_to_add(is_pair=False) if add_special_tokens else 0)
             if room < 0:
                 raise ValueError(f"max_length {cut} has no room for the special tokens")
-            encoding.truncate(room, direction=self.truncation_side)
+            if len(encoding) > room:  # a model that names no length has a huge one, too large for the library
+                encoding.truncate(room, direction=self.truncation_side)
         return self.backend.post_process(encoding, add_special_tokens=add_special_tokens)
 
     def _pad(self, encodings: Iterable[Encoding], width: int) -> None:

@@ -6,9 +6,9 @@ import argparse
 
 from clapstream.assembly import EXPECTED
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain
-from clapstream.evaluation import DEFAULT_TEMPLATE, TemplateError, evaluate
-from clapstream.evaluation_report import PlotError, check_plot, plot_confusion, progress_bar, render
-from clapstream.labelled_clips import ClipListError
+from clapstream.evaluation.clips import ClipListError
+from clapstream.evaluation.report import PlotError, check_plot, plot_confusion, progress_bar, render
+from clapstream.evaluation.zero_shot import DEFAULT_TEMPLATE, TemplateError, evaluate
 
 
 def run(options: argparse.Namespace) -> int:

@@ -104,6 +104,12 @@ def test_truncation_and_padding_are_those_of_transformers(max_length, texts, ref
             assert batch[name].dtype == value.dtype
 
 
+def test_a_model_that_names_no_length_is_not_truncated(ours):
+    tokenizer = ClapTokenizer(ours.backend, {"model_max_length": int(1e30)})
+    text = "a dog barks " * 200
+    assert tokenizer(text, truncation=True) == tokenizer(text)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_sides_are_those_of_transformers(side, bare, texts):
     reference = transformers.RobertaTokenizerFast.from_pretrained(bare, padding_side=side, truncation_side=side)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from clapstream.labelled_clips import LabelledClip
+from clapstream.evaluation.clips import LabelledClip
 from training.open_vocabulary import Floats, display_names, measure, read_paraphrases, render
 
 MEANINGS = {"dog barking": 0, "puppy yapping": 0, "rain": 1, "a dog in the rain": 1}

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clapstream.embedder import ClapEmbedder, Embedder, Floats, OnProgress, embed_clips
-from clapstream.labelled_clips import LabelledClip, read_clips
-from clapstream.metrics import average_precision, confusion, top1
+from clapstream.evaluation.clips import LabelledClip, read_clips
+from clapstream.evaluation.embedder import ClapEmbedder, Embedder, Floats, OnProgress, embed_clips
+from clapstream.evaluation.metrics import average_precision, confusion, top1
 
 DEFAULT_TEMPLATE = "This is a sound of {label}."
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.labelled_clips import ClipListError, LabelledClip, read_clips
+from clapstream.evaluation.clips import ClipListError, LabelledClip, read_clips
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from clapstream.audio.recording import recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.clap import ClapModel, ClapProcessor
 from clapstream.detection.precision import choose_device
-from clapstream.labelled_clips import ClipListError, LabelledClip
+from clapstream.evaluation.clips import ClipListError, LabelledClip
 
 Floats = NDArray[np.float32]
 OnProgress = Callable[[int, int], None]

@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clapstream.embedder import OnProgress
-from clapstream.evaluation import Evaluation
+from clapstream.evaluation.embedder import OnProgress
+from clapstream.evaluation.zero_shot import Evaluation
 
 _INCHES_PER_LABEL = 0.28
 _SMALLEST_INCHES = 6.0

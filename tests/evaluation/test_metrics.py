@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clapstream.metrics import average_precision, confusion, top1
+from clapstream.evaluation.metrics import average_precision, confusion, top1
 
 
 def test_top1_is_the_share_of_clips_whose_own_label_scores_highest() -> None:

@@ -13,10 +13,10 @@ from tokenizers import ByteLevelBPETokenizer
 
 from clapstream.audio.block import RATE_HZ
 from clapstream.clap import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor, ClapTokenizer
-from clapstream.embedder import ClapEmbedder, Floats
-from clapstream.evaluation import TemplateError, evaluate, evaluate_clips, fill_template
-from clapstream.evaluation_report import PlotError, check_plot, plot_confusion, progress_bar, render
-from clapstream.labelled_clips import ClipListError, LabelledClip
+from clapstream.evaluation.clips import ClipListError, LabelledClip
+from clapstream.evaluation.embedder import ClapEmbedder, Floats
+from clapstream.evaluation.report import PlotError, check_plot, plot_confusion, progress_bar, render
+from clapstream.evaluation.zero_shot import TemplateError, evaluate, evaluate_clips, fill_template
 
 FREQUENCIES_HZ = {"low hum": 100, "mid_tone": 1000, "high beep": 5000}
 
