@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from training.paths import BUNDLED
 
@@ -13,44 +14,69 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     bank = steps.add_parser("bank", help="compose windows and let the teacher tag them")
-    bank.add_argument("--shards", type=int, default=160)
+    bank.add_argument("--shards", type=int, default=61)
+    bank.add_argument("--plain-shards", type=int, default=24)
     bank.add_argument("--workers", type=int, default=2)
-    bank.add_argument("--held-out", action="store_true")
     text = steps.add_parser("text", help="distil the text tower")
-    text.add_argument("--minutes", type=float, default=12)
-    audio = steps.add_parser("audio", help="train the audio tower and both projections")
+    text.add_argument("--minutes", type=float, default=40)
+    audio = steps.add_parser("audio", help="train the audio tower and its projection")
     audio.add_argument("--minutes", type=float, default=70)
-    align = steps.add_parser("align", help="fit the text tower to the space that the audio tower learned")
+    align = steps.add_parser("align", help="fit the text tower to the space that the audio tower learns")
     align.add_argument("--minutes", type=float, default=8)
     export = steps.add_parser("export", help="write the checkpoint directory")
     export.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
+    calibrate = steps.add_parser("calibrate", help="fit the scores' slope and offset, write calibration.json")
+    calibrate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
+    card = steps.add_parser("card", help="write the model card with its figures")
+    card.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
+    everything = steps.add_parser("all", help="every step in order")
+    everything.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     evaluate = steps.add_parser("evaluate", help="print figures of a checkpoint directory")
     evaluate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     options = parser.parse_args()
-    if options.step == "bank":
-        from training import bank as step
+    chosen = vars(options)
+    if options.step != "all":
+        run(**chosen)
+        return
+    for name in ("bank", "text", "audio", "align", "export", "calibrate", "card"):
+        defaults = vars(parser.parse_args([name]))
+        run(**defaults | ({"folder": options.folder} if "folder" in defaults else {}))
 
-        step.build(options.shards, options.workers, held_out_only=options.held_out)
-    elif options.step == "text":
-        from training import text_tower as step
 
-        step.distil(options.minutes)
-    elif options.step == "audio":
-        from training import audio_tower as step
+def run(step: str, **options: Any) -> None:
+    """Run one step with its options. Each imports its own module: no step needs the packages of all."""
+    if step == "bank":
+        from training.bank import build
 
-        step.train(options.minutes)
-    elif options.step == "align":
-        from training import align as step
+        build(options["shards"], options["plain_shards"], options["workers"])
+    elif step == "text":
+        from training.text_tower import distil
 
-        step.align(options.minutes)
-    elif options.step == "export":
-        from training import export as step
+        distil(**options)
+    elif step == "audio":
+        from training.audio_tower import train
 
-        step.export(options.folder)
-    elif options.step == "evaluate":
-        from training import evaluate as step
+        train(**options)
+    elif step == "align":
+        from training.align import align
 
-        print(step.report(options.folder))
+        align(**options)
+    elif step == "export":
+        from training.export import export
+
+        export(**options)
+    elif step == "calibrate":
+        from training.calibrate import calibrate
+
+        calibrate(**options)
+    elif step == "card":
+        from training.card import write_card
+
+        write_card(**options)
+    elif step == "evaluate":
+        from training.evaluate import report
+
+        print(report(**options))
 
 
 if __name__ == "__main__":

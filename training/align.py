@@ -1,7 +1,6 @@
-"""The last step for text: the distilled tower must land where the sentence encoder landed during audio training.
+"""The last step for text: body and projection learn to put any phrase where the shared space has it.
 
-The audio tower learned with the sentence encoder's own vectors in place of the text body's. What the body and the
-projection still miss is measured here where it matters, in the space that sounds and texts share.
+Where that is, `text_space` says; the audio tower is trained towards the same places at the same time.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ from torch.nn import functional
 
 from clapstream.clap.projection import ClapProjectionLayer
 from clapstream.clap.text import ClapTextModel
-from training.audio_tower import Phrases, model_config
+from training.audio_tower import Phrases, centre, model_config
 from training.paths import CACHE
-from training.text_tower import LONGEST, POOLED_NORM, pad, text_config
+from training.text_tower import LONGEST, pad, text_config
 
+NumpyRandom = np.random.Generator
 BATCH = 128
-RATE = 3e-4
+RATE = 5e-4
 SEED = 9
 
 
@@ -42,31 +42,27 @@ class TextSide(nn.Module):
         return functional.normalize(self.text_projection(pooled).float(), dim=-1)
 
 
-def align(minutes: float, name: str = "audio") -> None:
-    """Tune body and projection for `minutes` towards the embeddings that the audio tower was trained against."""
+def align(minutes: float) -> None:
+    """Train body and projection for `minutes`, half on phrases of sounds and half on any text."""
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
-    state = torch.load(CACHE / f"{name}.pt")["average"]
-    aim = ClapProjectionLayer(model_config().text_config)
-    projection = {
-        key.removeprefix("text_projection."): value
-        for key, value in state.items()
-        if key.startswith("text_projection.")
-    }
-    aim.load_state_dict(projection)
+    encoded, targets, phrases = _corpus()
     side = TextSide()
-    side.text_projection.load_state_dict(projection)
-    side.text_model.load_state_dict(load_file(CACHE / "text" / "text.safetensors"))
-    encoded, targets, phrases = _corpus(aim)
+    path = CACHE / "text" / "aligned.safetensors"
+    if path.exists():
+        side.load_state_dict(load_file(path))
+    else:
+        side.text_model.load_state_dict(load_file(CACHE / "text" / "text.safetensors"))
+        fit_projection(side, encoded, targets, phrases, random)
+        store(side)
     kept_out = random.choice(len(encoded) - phrases, 512, replace=False) + phrases
     usable = np.setdiff1d(np.arange(len(encoded)), kept_out)
-    print(f"before: held-out cosine {_agreement(side, encoded, targets, kept_out):.4f}", flush=True)
     optimiser = torch.optim.AdamW(side.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     lengths = np.array([len(ids) for ids in encoded])
     began, step = time.monotonic(), 0
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / 50) * (0.01 + 0.99 * (1 + np.cos(np.pi * done)) / 2)
+            group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * (1 + np.cos(np.pi * done)) / 2)
         some = np.concatenate([random.integers(phrases, size=BATCH * 4), random.choice(usable, BATCH * 4)])
         some = some[np.argsort(lengths[some])]
         for part in random.permutation(some.reshape(8, BATCH)):
@@ -80,22 +76,55 @@ def align(minutes: float, name: str = "audio") -> None:
             optimiser.step()
             step += 1
         if step % 80 == 0:
-            print(f"align step {step} {100 * done:.0f}% loss {float(loss.detach()):.4f}", flush=True)
-    print(f"after {step} steps: held-out cosine {_agreement(side, encoded, targets, kept_out):.4f}", flush=True)
-    save_file(side.state_dict(), CACHE / "text" / "aligned.safetensors")
+            known = _agreement(side, encoded, targets, np.arange(0, phrases, max(1, phrases // 256)))
+            other = _agreement(side, encoded, targets, kept_out)
+            print(f"align step {step} {100 * done:.0f}% phrases {known:.4f} held-out texts {other:.4f}", flush=True)
+            store(side)
+    print(f"aligned: {step} steps, held-out texts {_agreement(side, encoded, targets, kept_out):.4f}", flush=True)
+    store(side)
 
 
-def _corpus(aim: ClapProjectionLayer) -> tuple[list[list[int]], Tensor, int]:
+def fit_projection(
+    side: TextSide, encoded: list[list[int]], targets: Tensor, phrases: int, random: NumpyRandom
+) -> None:
+    """Train the projection alone on the body's outputs: seconds, and most of the way."""
+    rows = np.concatenate([np.arange(phrases), phrases + random.choice(len(encoded) - phrases, 12_000)])
+    rows = rows[np.argsort([len(encoded[row]) for row in rows])]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        parts = []
+        for part in np.array_split(rows, len(rows) // 256):
+            ids, mask = pad([encoded[row] for row in part], padding=1)
+            parts.append(side.text_model(ids, attention_mask=mask.long()).pooler_output.float())
+        pooled = torch.cat(parts)
+        centre(side.text_projection, pooled)
+    optimiser = torch.optim.Adam(side.text_projection.parameters())
+    steps = 800
+    for step in range(steps):
+        some = torch.from_numpy(random.integers(len(rows), size=512))
+        own = functional.normalize(side.text_projection(pooled[some]), dim=-1)
+        loss = 1 - (own * targets[rows[some]]).sum(-1).mean()
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * (1 - step / steps)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    print(f"projection alone: cosine {1 - float(loss.detach()):.4f}", flush=True)
+
+
+def store(side: TextSide) -> None:
+    """Put the text side's weights into the cache in one move."""
+    path = CACHE / "text" / "aligned.safetensors"
+    save_file(side.state_dict(), path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
+
+
+def _corpus() -> tuple[list[list[int]], Tensor, int]:
     """Token ids, unit target embeddings `(texts, 512)`, and how many of the first are phrases of sounds."""
     known = Phrases()
     texts, vectors = torch.load(CACHE / "text_targets.pt")
-    everything = [*known.texts, *texts]
-    pooled = torch.cat([known.pooled, vectors.float() * POOLED_NORM])
     tokenizer = Tokenizer.from_file(str(CACHE / "text" / "tokenizer.json"))
-    encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch(everything)]
-    with torch.inference_mode():
-        targets = torch.cat([functional.normalize(aim(part), dim=-1) for part in pooled.split(4096)])
-    return encoded, targets.clone(), len(known.texts)
+    encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch([*known.texts, *texts])]
+    return encoded, torch.cat([known.embeddings, known.space(vectors.float())]), len(known.texts)
 
 
 def _agreement(side: TextSide, encoded: list[list[int]], targets: Tensor, rows: NDArray[np.int64]) -> float:

@@ -1,7 +1,7 @@
 """The audio tower: taught by YAMNet's opinion of every 0.64 s and by true labels, all through text embeddings.
 
-Every class is represented in each step by one random phrase of its own, so the tower learns to land near what the
-text tower makes of words, not near class numbers. The text body is frozen; its projection learns along.
+Every class is represented in each step by one random phrase of its own, so the tower learns to land near what
+words mean, not near class numbers. Where phrases lie is fixed (see `text_space`).
 """
 
 from __future__ import annotations
@@ -20,23 +20,28 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
-from clapstream.clap.audio import ClapAudioModel
+from clapstream.clap.audio import ClapAudioEncoder, ClapAudioModel
 from clapstream.clap.config import ClapAudioConfig, ClapConfig
 from clapstream.clap.projection import ClapProjectionLayer
 from training.bank import SHARD_WINDOWS
 from training.paths import CACHE
-from training.text_tower import POOLED_NORM, teacher_embeddings, text_config
+from training.text_space import TextSpace
+from training.text_tower import teacher_embeddings, text_config
 from training.texts import class_phrases, label_classes, label_phrases
 from training.yamnet import PATCH_HOP_SECONDS, PATCH_SECONDS, WINDOW_PATCHES, class_names
 
 NEPERS = math.log(10) / 10
 """Logarithm of a power ratio of one dB."""
+SINGLE = 0.7
+"""Share of windows drawn among those with a single labelled sound: what people ask about is mostly that."""
+MIXED = 0.12
+"""Share of windows that get another one mixed in: most of the bank's are mixtures already."""
 TOKENS = 16
 TOKEN_SECONDS = 10 / TOKENS
 WORKERS = 2
-BATCH = 24
+BATCH = 16
 """Windows a worker and step; workers average their gradients."""
-RATE = 1.5e-3
+RATE = 7e-4
 SEED = 7
 WEAK_CLASSES = ("Silence", "Sound effect", "Inside, small room", "Environmental noise", "Noise")
 """What the teacher says about everything quiet or unsure: no news about the sound, so it weighs less."""
@@ -56,34 +61,33 @@ def model_config() -> ClapConfig:
 
 
 class Student(nn.Module):
-    """What is trained: the audio tower, both projections, and what only training needs."""
+    """What is trained: the audio tower, its projection, and what only training needs."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         config = model_config()
         self.audio_model = ClapAudioModel(config.audio_config)
         self.audio_projection = ClapProjectionLayer(config.audio_config)
-        self.text_projection = ClapProjectionLayer(config.text_config)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(20.0)))
         self.bias = nn.Parameter(torch.tensor(-5.0))
         self.class_bias = nn.Parameter(torch.zeros(classes))
-        self.teacher_embedding = nn.Linear(config.audio_config.hidden_size, 1024)
+        self.token_bias = nn.Parameter(torch.zeros(classes))
+        hidden = config.audio_config.hidden_size
+        self.teacher_embedding = nn.Linear(hidden, 1024)
+        self.window_head = nn.Linear(hidden, classes)
+        self.token_head = nn.Linear(hidden, len(class_names()))
 
     def embed_audio(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit embeddings `(batch, 512)` of windows, `(batch, 16, 512)` of their tokens, pooled `(batch, 512)`."""
+        """Unit embeddings `(batch, 17, 512)` of windows and their tokens; pooled `(batch, 512)`, tokens before."""
         out = self.audio_model(mel)
         tokens = out.last_hidden_state.flatten(2).transpose(1, 2)
         both = torch.cat([out.pooler_output[:, None], tokens], dim=1)
         embedded = functional.normalize(self.audio_projection(both).float(), dim=-1)
-        return embedded[:, 0], embedded[:, 1:], out.pooler_output
-
-    def embed_text(self, pooled: Tensor) -> Tensor:
-        """Unit embeddings `(texts, 512)` of the text body's pooled outputs."""
-        return functional.normalize(self.text_projection(pooled).float(), dim=-1)
+        return embedded, out.pooler_output, tokens
 
 
 class Phrases:
-    """The text body's outputs for every phrase of every class, with and without template."""
+    """Embeddings of every phrase of every class, with and without template."""
 
     def __init__(self) -> None:
         self.labels = sorted(label_phrases())
@@ -96,30 +100,29 @@ class Phrases:
                 texts += [phrase, f"This is a sound of {phrase}.", f"the sound of {phrase}"]
             self._spans.append((first, len(texts)))
         self.texts = texts
-        self.pooled = pooled_texts(texts)
+        vectors = phrase_vectors(texts)
+        self.space = TextSpace(vectors)
+        self.embeddings = self.space(vectors)
 
     def draw(self, random: np.random.Generator) -> Tensor:
-        """Pooled outputs `(classes + labels, 384)` of one random phrase each."""
-        return self.pooled[[int(random.integers(first, last)) for first, last in self._spans]]
+        """Embeddings `(classes + labels, 512)` of one random phrase each."""
+        return self.embeddings[[int(random.integers(first, last)) for first, last in self._spans]]
 
     def plain(self) -> Tensor:
-        """Pooled outputs of "This is a sound of <name>."."""
-        return self.pooled[[first + 1 for first, _ in self._spans]]
+        """Embeddings of "This is a sound of <name>."."""
+        return self.embeddings[[first + 1 for first, _ in self._spans]]
 
 
-def pooled_texts(texts: list[str]) -> Tensor:
-    """Pooled outputs `(texts, 384)` that the text body aims at: the sentence encoder's; computed once.
-
-    So both towers can be trained at the same time.
-    """
+def phrase_vectors(texts: list[str]) -> Tensor:
+    """The sentence encoder's unit vectors `(texts, 384)`; computed once."""
     path = CACHE / "phrase_targets.pt"
     if path.exists():
         stored, found = torch.load(path)
         if stored == texts:
-            return found * POOLED_NORM
+            return found
     found = teacher_embeddings(texts).float()
     torch.save((texts, found), path)
-    return found * POOLED_NORM
+    return found
 
 
 def token_weights() -> Tensor:
@@ -146,9 +149,8 @@ class Bank:
         self._label_index = {label: number for number, label in enumerate(phrases.labels)}
         self.refresh()
         self.shift, self.weight = self._calibrate()
-        stacked = np.concatenate(self._embeddings).astype(np.float32)
         self.mel_mean, self.mel_variance = self._mel_statistics()
-        self._mean, self._deviation = stacked.mean(0), stacked.std(0) + 0.05
+        self._mean, self._whiten = self._whitening()
 
     def refresh(self) -> int:
         """Take in shards that have appeared; return how many windows there are."""
@@ -159,10 +161,13 @@ class Bank:
                 self._logits.append(np.load(path / "logits.npy"))
                 self._embeddings.append(np.load(path / "embedding.npy"))
                 self._events.append(json.loads((path / "events.json").read_text()))
-        return len(self._mels) * SHARD_WINDOWS
+        events = [window for shard in self._events for window in shard]
+        single = [len(window) == 1 and window[0][3] >= -30 for window in events]
+        self._single, self._other = np.flatnonzero(single), np.flatnonzero(np.logical_not(single))
+        return len(events)
 
     def _calibrate(self) -> tuple[NDArray[np.float32], Tensor]:
-        """Per class: a shift of the teacher's logit so that one window in 300 counts as heard, and a loss weight."""
+        """Per class: a shift of the teacher's logit so that one window in 300 counts as heard; a loss weight."""
         peaks = np.concatenate([shard.max(1) for shard in self._logits]).astype(np.float32)
         shift = (0.85 - np.quantile(peaks, 0.997, axis=0)).clip(0, 2.0)
         frequency = scipy.special.expit(peaks + shift).mean(0)
@@ -172,6 +177,17 @@ class Bank:
         label_weight = np.full(len(self._phrases.labels), 1.5)
         return shift.astype(np.float32), torch.from_numpy(np.concatenate([weight, label_weight])).float()
 
+    def _whitening(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean of the teacher's embeddings and a matrix that makes the 256 main directions weigh alike.
+
+        As they are, three quarters of their variance is a single direction: whether there is sound at all.
+        """
+        stacked = np.concatenate(self._embeddings).astype(np.float32)
+        mean = stacked.mean(0)
+        values, vectors = np.linalg.eigh(np.cov(stacked - mean, rowvar=False))
+        values, vectors = values[-256:], vectors[:, -256:]
+        return mean, ((vectors * (values + 0.01 * values[-2]) ** -0.5) @ vectors.T).astype(np.float32)
+
     def _mel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each mel band `(64,)` in dB over the shards there are, digital silence left out."""
         some = torch.from_numpy(np.concatenate([mel[::16, ::10] for mel in self._mels]).astype(np.float32))
@@ -180,11 +196,12 @@ class Bank:
 
     def batch(self, random: np.random.Generator, size: int) -> dict[str, Tensor]:
         """`mel` `(size, 1, 1001, 64)`, targets `window` `(size, classes + labels)`, `tokens` `(size, 16, classes)`,
-        `labels` `(size, labels)`, `embedding` `(size, 1024)` and `whole` `(size,)`: whether nothing was mixed in."""
-        shards = random.integers(len(self._mels), size=2 * size)
-        rows = random.integers(SHARD_WINDOWS, size=2 * size)
-        pairs = list(zip(shards, rows, strict=True))
-        pairs = pairs[: size + int(0.4 * size)]  # the last ones are mixed into the first ones
+        `labels` `(size, labels)`, `embedding` `(size, 1024)` and `whole` `(size,)`: whether nothing was changed."""
+        number = size + int(MIXED * size)  # the last ones are mixed into the first ones
+        chosen = np.where(
+            random.random(number) < SINGLE, random.choice(self._single, number), random.choice(self._other, number)
+        )
+        pairs = [divmod(int(index), SHARD_WINDOWS) for index in chosen]
         mel = torch.from_numpy(np.stack([self._mels[shard][row] for shard, row in pairs])).float()
         logits = np.stack([self._logits[shard][row] for shard, row in pairs]).astype(np.float32) + self.shift
         heard = torch.from_numpy(logits).sigmoid_()
@@ -201,7 +218,7 @@ class Bank:
             "tokens": tokens,
             "window": self._window_targets(heard, true),
             "labels": true,
-            "embedding": torch.from_numpy((embedding - self._mean) / self._deviation),
+            "embedding": torch.from_numpy((embedding - self._mean) @ self._whiten),
             "whole": whole & ~cropped,
         }
 
@@ -284,25 +301,32 @@ def mask_some(mel: Tensor, random: np.random.Generator) -> Tensor:
     return mel
 
 
-def losses(student: Student, batch: dict[str, Tensor], pooled: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """All terms of the loss for one batch, given one phrase's pooled output for each class and label."""
+def losses(student: Student, batch: dict[str, Tensor], texts: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """All terms of the loss for one batch, given one phrase's embedding for each class and label."""
     with torch.autocast("cpu", torch.bfloat16):
-        window, tokens, hidden = student.embed_audio(batch["mel"])
-        texts = student.embed_text(pooled)
+        embedded, hidden, hidden_tokens = student.embed_audio(batch["mel"])
+        whole_head, token_head = student.window_head(hidden).float(), student.token_head(hidden_tokens).float()
     classes = batch["tokens"].shape[-1]
     scale = student.logit_scale.exp().clamp(max=100)
-    cosines = window @ texts.T
-    logits = scale * cosines + student.bias + student.class_bias
-    whole = functional.binary_cross_entropy_with_logits(logits, batch["window"], reduction="none")
-    parts = scale * (tokens @ texts[:classes].T) + student.bias + student.class_bias[:classes]
-    each = functional.binary_cross_entropy_with_logits(parts, batch["tokens"], reduction="none")
+    cosines = embedded[:, 0] @ texts.T
+    parts = scale * (embedded[:, 1:] @ texts[:classes].T) + student.bias + student.token_bias[:classes]
     teacher = functional.cosine_similarity(student.teacher_embedding(hidden.float()), batch["embedding"])
+    heard = (batch["window"][:, :classes] * weight[:classes]) ** 2
+
+    def compare(logits: Tensor, target: Tensor) -> Tensor:
+        loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return (loss * weight[: target.shape[-1]]).sum(-1).mean() / 20
+
     return {
-        "window": (whole * weight).sum(1).mean() / 20,
-        "tokens": (each * weight[:classes]).sum(-1).mean() / 20,
-        "ranking": choice_loss(scale * cosines[:, :classes], (batch["window"][:, :classes] * weight[:classes]) ** 2),
+        "window": compare(scale * cosines + student.bias + student.class_bias, batch["window"]),
+        "tokens": compare(parts, batch["tokens"]),
+        "ranking": choice_loss(scale * cosines[:, :classes], heard),
         "labels": choice_loss(scale * cosines[:, classes:], batch["labels"]),
+        "alike": embedded[:, 0].detach().mean(0).square().sum(),
         "embedding": ((1 - teacher) * batch["whole"]).mean(),
+        "head_window": compare(whole_head, batch["window"]),
+        "head_tokens": compare(token_head, batch["tokens"]),
+        "head_labels": choice_loss(whole_head[:, classes:], batch["labels"]),
     }
 
 
@@ -313,7 +337,12 @@ def choice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return -(mass.clamp(max=1)[:, 0] * (share * functional.log_softmax(logits, dim=1)).sum(1)).mean()
 
 
-WEIGHTS = {"window": 1.0, "tokens": 0.7, "ranking": 0.25, "labels": 0.4, "embedding": 0.7}
+WEIGHTS = {
+    "window": 0.5, "tokens": 0.4, "ranking": 0.5, "labels": 0.7, "embedding": 1.5,
+    "head_window": 0.7, "head_tokens": 1.0, "head_labels": 0.5,
+    "alike": 0.0,  # mean cosine between windows: only to be seen, 1 is a collapse
+}  # fmt: skip
+"""The heads are thrown away: plain classifiers teach the tower fast, the text space needs good features first."""
 
 
 def train(minutes: float, name: str = "audio") -> None:
@@ -331,10 +360,7 @@ def _train(worker: int, port: int, minutes: float, name: str) -> None:
     phrases = Phrases()
     bank = Bank(CACHE / "bank", phrases)
     student = Student(len(phrases.classes) + len(phrases.labels)).train()
-    norm = student.audio_model.audio_encoder.batch_norm
-    norm.running_mean.copy_(bank.mel_mean)
-    norm.running_var.copy_(bank.mel_variance)
-    norm.requires_grad_(False).eval()  # fixed from the start: nothing is gained by learning it, and time is lost
+    begin(student, bank)
     average = copy.deepcopy(student).eval()
     optimiser = make_optimiser(student)
     state_file, step, spent = CACHE / f"{name}.pt", 0, 0.0
@@ -349,8 +375,13 @@ def _train(worker: int, port: int, minutes: float, name: str) -> None:
     began, saved, sums, first = time.monotonic() - spent, time.monotonic(), dict.fromkeys(WEIGHTS, 0.0), step
     while (done := _agreed((time.monotonic() - began) / 60 / minutes)) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.005 + 0.995 * (1 + math.cos(math.pi * done)) / 2)
-        terms = losses(student, bank.batch(random, BATCH), noisy(phrases.draw(random)), bank.weight)
+            group["lr"] = (
+                group["pace"]
+                * RATE
+                * min(1.0, (step + 1) / 150)
+                * (0.005 + 0.995 * (1 + math.cos(math.pi * done)) / 2)
+            )
+        terms = losses(student, bank.batch(random, BATCH), phrases.draw(random), bank.weight)
         total = sum(WEIGHTS[key] * value for key, value in terms.items())
         optimiser.zero_grad()
         total.backward()
@@ -377,14 +408,83 @@ def _train(worker: int, port: int, minutes: float, name: str) -> None:
     distributed.destroy_process_group()
 
 
+@torch.no_grad()
+def begin(student: Student, bank: Bank) -> None:
+    """Set what can be known before the first step, so that no step is spent on it.
+
+    The mel statistics; matrices to the size that suits their width; the projection centred, because the cosine of
+    two outputs of a fresh ReLU layer is 0.97 whatever went in; biases to how often each class is heard.
+    """
+    norm = student.audio_model.audio_encoder.batch_norm
+    norm.running_mean.copy_(bank.mel_mean)
+    norm.running_var.copy_(bank.mel_variance)
+    norm.requires_grad_(False).eval()  # fixed from here on: nothing is gained by learning it, and time is lost
+    for name, module in student.audio_model.named_modules():
+        if isinstance(module, nn.Linear):
+            shrink = 0.25 if "output" in name else 0.7  # the ends of residual branches start small
+            nn.init.trunc_normal_(module.weight, std=shrink / module.in_features**0.5)
+    batches = [bank.batch(np.random.default_rng((SEED, 0, index)), 32) for index in range(12)]
+    spread_patches(student.audio_model.audio_encoder, torch.cat([batch["mel"] for batch in batches]))
+    out = student.audio_model(batches[0]["mel"])
+    tokens = out.last_hidden_state.flatten(2).transpose(1, 2).flatten(0, 1)
+    centre(student.audio_projection, torch.cat([out.pooler_output, tokens]))
+    classes = batches[0]["tokens"].shape[-1]
+    often = torch.cat([batch["window"] for batch in batches]).mean(0)
+    student.class_bias.copy_(torch.logit(often.clamp(1e-4, 0.5)) - student.bias)
+    often = torch.cat([batch["tokens"] for batch in batches]).mean((0, 1))
+    student.token_bias[:classes].copy_(torch.logit(often.clamp(1e-4, 0.5)) - student.bias)
+    for head, bias in (
+        (student.window_head, student.class_bias),
+        (student.token_head, student.token_bias[:classes]),
+    ):
+        nn.init.trunc_normal_(head.weight, std=0.02)
+        head.bias.copy_(bias + student.bias)
+
+
+@torch.no_grad()
+def spread_patches(encoder: ClapAudioEncoder, mel: Tensor) -> None:
+    """Let the first layer see principal components of real patches, partly whitened and then turned at random.
+
+    Of a random filter's output nearly all is how loud the patch is; texture, which tells sounds apart, is a tenth.
+    """
+    proj = encoder.patch_embed.proj
+    images = encoder.fold(encoder.normalise(mel))
+    patches = functional.unfold(images, proj.kernel_size, padding=proj.padding, stride=proj.stride)
+    patches = patches.transpose(1, 2).flatten(0, 1)
+    mean = patches.mean(0)
+    values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    filters = vectors[:, -proj.out_channels :] * values[-proj.out_channels :] ** -0.4
+    turn = torch.linalg.qr(torch.randn(proj.out_channels, proj.out_channels)).Q
+    filters = (filters @ turn).T
+    filters /= (filters @ (patches[::16] - mean).T).std()
+    proj.weight.copy_(filters.view_as(proj.weight))
+    proj.bias.copy_(-filters @ mean)
+
+
+def centre(projection: ClapProjectionLayer, inputs: Tensor) -> None:
+    """Make both layers of a projection orthogonal, and their outputs for `inputs` zero on average."""
+    nn.init.orthogonal_(projection.linear1.weight, gain=float(1 / inputs.std(0).square().mean().sqrt()))
+    nn.init.orthogonal_(projection.linear2.weight, gain=2.0)
+    projection.linear1.bias.copy_(-projection.linear1.weight @ inputs.mean(0))
+    hidden = functional.relu(projection.linear1(inputs))
+    projection.linear2.bias.copy_(-projection.linear2.weight @ hidden.mean(0))
+
+
 def make_optimiser(student: Student) -> torch.optim.AdamW:
-    """AdamW that lets vectors be and pulls matrices towards zero a little."""
-    learned = [value for value in student.parameters() if value.requires_grad]
+    """AdamW that pulls matrices towards zero a little.
+
+    The projection's biases learn slowly: quick ones drift until all sounds are alike.
+    """
+
+    def pace(name: str) -> float:
+        return 0.1 if "_projection" in name and name.endswith("bias") else 1.0
+
     groups = [
-        {"params": [value for value in learned if value.ndim > 1], "weight_decay": 0.05},
-        {"params": [value for value in learned if value.ndim <= 1], "weight_decay": 0.0},
+        {"params": [value], "weight_decay": 0.05 if value.ndim > 1 else 0.0, "pace": pace(name)}
+        for name, value in student.named_parameters()
+        if value.requires_grad
     ]
-    return torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), foreach=True)
 
 
 def _agreed(done: float) -> float:
@@ -404,11 +504,6 @@ def average_gradients(student: Student) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def noisy(pooled: Tensor) -> Tensor:
-    """Pooled text outputs moved a little, so that the projection learns neighbourhoods rather than points."""
-    return pooled + torch.randn_like(pooled) * (0.25 * pooled.norm(dim=1, keepdim=True) / pooled.shape[1] ** 0.5)
-
-
 @torch.no_grad()
 def follow(average: Student, student: Student, step: int) -> None:
     """Move the running average towards the student's weights."""
@@ -417,7 +512,9 @@ def follow(average: Student, student: Student, step: int) -> None:
         mean.lerp_(value, 1 - decay)
 
 
-def save(path: Path, student: Student, average: Student, optimiser: torch.optim.Optimizer, step: int, spent: float) -> None:
+def save(
+    path: Path, student: Student, average: Student, optimiser: torch.optim.Optimizer, step: int, spent: float
+) -> None:
     """Store everything that going on needs, in one move."""
     state = {
         "student": student.state_dict(),

@@ -23,6 +23,10 @@ from training.yamnet import PATCH_HOP_SECONDS, WINDOW_PATCHES, Heard, Yamnet
 
 SHARD_WINDOWS = 256
 SEED = 20261123
+PLAIN_FROM = 1000
+"""Shards from this number on hold single clips, hardly changed."""
+HELD_OUT_FROM = 500
+"""Shards from this number on, in a bank of their own, are composed of clips that training never hears."""
 
 
 def tag(teacher: Yamnet, window: Window, silence: NDArray[np.float32]) -> Heard:
@@ -48,7 +52,8 @@ def make_shard(number: int, composer: Composer, teacher: Yamnet, folder: Path) -
     silence = teacher(np.zeros(48_000, np.float32)).logits[0]
     mels, logits, embeddings, events = [], [], [], []
     for index in range(SHARD_WINDOWS):
-        window = composer.window(np.random.default_rng((SEED, number, index)))
+        random = np.random.default_rng((SEED, number, index))
+        window = composer.plain_window(random) if number >= PLAIN_FROM else composer.window(random)
         heard = tag(teacher, window, silence)
         mels.append(log_mel(window.padded()).astype(np.float16))
         logits.append(heard.logits[:WINDOW_PATCHES].astype(np.float16))
@@ -64,21 +69,24 @@ def make_shard(number: int, composer: Composer, teacher: Yamnet, folder: Path) -
     print(f"shard {number}: {(time.monotonic() - began) / SHARD_WINDOWS * 1000:.0f} ms a window", flush=True)
 
 
-def _work(worker: int, workers: int, shards: int, folder: Path, held_out_only: bool) -> None:
+def _work(numbers: list[int], folder: Path, held_out_only: bool) -> None:
     torch.set_num_threads(1)
     composer = Composer(Clips("open"), held_out_only=held_out_only)
     teacher = Yamnet()
-    for number in range(worker, shards, workers):
-        make_shard(number + (5000 if held_out_only else 0), composer, teacher, folder)
+    for number in numbers:
+        make_shard(number, composer, teacher, folder)
 
 
-def build(shards: int, workers: int = 2, *, held_out_only: bool = False) -> None:
-    """Make shards 0..`shards`; those that exist are kept."""
+def build(shards: int, plain_shards: int, workers: int = 2, *, held_out_only: bool = False) -> None:
+    """Make `shards` shards of composed windows and `plain_shards` of single clips; those that exist are kept."""
     folder = CACHE / ("bank_held_out" if held_out_only else "bank")
     folder.mkdir(parents=True, exist_ok=True)
+    numbers = [*range(shards), *range(PLAIN_FROM, PLAIN_FROM + plain_shards)]
+    if held_out_only:
+        numbers = list(range(HELD_OUT_FROM, HELD_OUT_FROM + shards))
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_work, args=(worker, workers, shards, folder, held_out_only))
+        context.Process(target=_work, args=(numbers[worker::workers], folder, held_out_only))
         for worker in range(workers)
     ]
     for process in processes:

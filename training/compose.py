@@ -43,7 +43,7 @@ class Sound:
 
 @dataclass(slots=True)
 class Window:
-    """`excerpt` repeat-padded to 10 s is what the model hears; `events` are (label, start, end in s, level in dB)."""
+    """`excerpt` repeat-padded to 10 s is what the model hears; `events`: (label, start, end in s, level in dB)."""
 
     excerpt: Samples
     events: list[tuple[str, float, float, float]] = field(default_factory=list)
@@ -135,6 +135,27 @@ class Composer:
         if random.random() < 0.06:
             samples = effects.overload(samples, random)
         return Sound(np.ascontiguousarray(samples), label)
+
+    def plain_window(self, random: Random) -> Window:
+        """One clip by itself, as people record and collect sounds: whole or 4 to 5 s of it, little changed."""
+        label, samples = self._clip(random)
+        samples = samples[:FRAMES]
+        if random.random() < 0.5:
+            samples = cut(samples, int(random.uniform(4, 5) * RATE_HZ), random, shorten=False)
+        if random.random() < 0.25:
+            samples = effects.speed(samples, float(random.uniform(0.88, 1.14)))[:FRAMES]
+        if random.random() < 0.4:
+            samples = effects.colour(samples, random, spread_db=2, room=random.random() < 0.3, narrow=False)[
+                :FRAMES
+            ]
+        if random.random() < 0.3:
+            floor = effects.tilted_noise(len(samples), random, random.uniform(-8, 0))
+            quiet = effects.decibel(effects.level_db(samples) - random.uniform(20, 45))
+            samples = samples + floor * np.float32(quiet)
+        if len(samples) < RATE_HZ // 10:
+            samples = np.pad(samples, (0, RATE_HZ // 10 - len(samples)))
+        seconds = len(samples) / RATE_HZ
+        return Window(final_level(samples, random), repeat_events([(label, 0.0, seconds, -20.0)], seconds))
 
     def window(self, random: Random) -> Window:
         """One training window."""

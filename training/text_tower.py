@@ -165,9 +165,11 @@ def pad(encoded: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
 
 def distil(minutes: float) -> None:
     """Train the student for `minutes` and store it in the cache, with its tokenizer."""
+    folder = CACHE / "text"
+    if (folder / "text.safetensors").exists():
+        return
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
-    folder = CACHE / "text"
     pieces = make_tokenizer(folder)
     targets_file = CACHE / "text_targets.pt"
     if targets_file.exists():
@@ -181,8 +183,6 @@ def distil(minutes: float) -> None:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch(texts)]
     student = initial_student(pieces).train()
-    if (folder / "text.safetensors").exists():
-        student.load_state_dict(load_file(folder / "text.safetensors"))
     train(student, encoded, targets, random, minutes)
 
 
@@ -221,7 +221,6 @@ def train(
         if step % 160 == 0:
             found = agreement(student, encoded, targets, kept_out)
             print(f"text step {step} {100 * done:.0f}% loss {total:.4f} held-out cosine {found:.4f}", flush=True)
-            store(student)
             total = 0.0
     store(student)
     found = agreement(student, encoded, targets, kept_out)
