@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from clapstream.clap.model import ClapModel
 from clapstream.config import load_settings
@@ -53,7 +54,7 @@ def evidence_and_truth(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.fl
     embeddings = embed_label_set(
         settings, EmbeddingCache(None, ""), lambda texts: embed_texts(model, folder, list(texts))
     )
-    scale = float(model.logit_scale_a.exp())
+    scale = float(model.logit_scale_a.detach().exp())
     scorer = Scorer(embeddings.prompts, embeddings.background, scale, Calibration())
     names = [label.name for label in settings.labels]
     known = LABELS | MORE_LABELS
@@ -86,15 +87,15 @@ def fit(evidence: NDArray[np.float64], truth: NDArray[np.float64]) -> Calibratio
     certain = ~np.isnan(truth)
     values, heard = evidence[certain], truth[certain]
     slope, offset = 1.0, 0.0
-    for _ in range(50):  # Newton's method
-        probability = 1 / (1 + np.exp(-(slope * values + offset)))
+    for _ in range(100):  # Newton's method in small steps, with a little doubt so that the slope stays finite
+        probability = expit(slope * values + offset)
         weight = probability * (1 - probability) + 1e-9
         error = heard - probability
-        gradient = np.array([(error * values).sum(), error.sum()])
+        gradient = np.array([(error * values).sum() - slope, error.sum() - 0.1 * offset])
         curvature = np.array(
             [[(weight * values**2).sum(), (weight * values).sum()], [(weight * values).sum(), weight.sum()]]
         )
-        step = np.linalg.solve(curvature + np.eye(2) * 1e-6, gradient)
+        step = np.linalg.solve(curvature + np.diag([1.0, 0.1]), gradient).clip(-0.5, 0.5)
         slope, offset = slope + step[0], offset + step[1]
     order = np.argsort(-values)
     hits = np.cumsum(heard[order])

@@ -24,7 +24,7 @@ Hugging Face's CLAP (`transformers.ClapModel.from_pretrained` loads it unchanged
 
 | part | what it is | parameters |
 |---|---|---|
-| audio tower | HTSAT, patches of 24 at a stride of 16, widths 128/256/512, depths 2/4/1, windows of 4 | {audio:.1f} M |
+| audio tower | HTSAT: patches of 24, stride 16, widths 128/256/512, depths 2/4/1, windows of 4 | {audio:.1f} M |
 | text tower | RoBERTa shape, 3 layers of 384, 9,000 lower-case WordPieces | {text:.1f} M |
 
 `model.safetensors` has {megabytes:.0f} MB: matrices as float16, vectors as float32; computing is in float32.
@@ -59,7 +59,8 @@ was fitted on mixtures of clips that were kept from training.
 ## Limits
 Trained for minutes on two processor cores, from about 2,900 openly licensed recordings and a teacher's opinions of
 mixtures. It confuses sounds that differ in detail only (kinds of motors, fans and rushing noise; knocks and
-footsteps), hears short faint sounds badly under loud ones, and knows little of what is neither in AudioSet's classes nor in the
+footsteps), hears short faint sounds badly under loud ones, and knows little of what is neither in AudioSet's
+classes nor in the
 labels. English only. Not for safety: do not rely on it for smoke alarms, intruders or medical signs.
 
 ## Sources and licences of the recordings

@@ -1,0 +1,71 @@
+# ruff: noqa: E402 - the imports come after the question whether their packages are there
+"""What the composer and the calibration promise, on sound made up here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
+    pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
+
+from training.calibrate import START, fit
+from training.compose import MOST_EVENTS, Window, place, repeat_events
+from training.effects import colour, level_db, speed, tilted_noise, to_level
+from training.evaluate import mean_average_precision, top1
+from training.procedural import MAKERS
+
+
+def test_an_excerpt_is_repeated_whole_and_then_silent() -> None:
+    excerpt = np.ones(48_000 * 4, np.float32)
+    padded = Window(excerpt).padded()
+    assert len(padded) == 480_000
+    assert padded[: 48_000 * 8].all() and not padded[48_000 * 8 :].any()
+
+
+def test_events_of_a_repeated_excerpt_last_as_long_as_it_does() -> None:
+    assert repeat_events([("dog", 1.0, 2.0, -20.0)], 3.0) == [("dog", 0.0, 9.0, -20.0)]
+    assert repeat_events([("dog", 1.0, 2.0, -20.0)], 6.0) == [("dog", 1.0, 2.0, -20.0)]
+    many = [(str(number), 0.0, 1.0, -float(number)) for number in range(9)]
+    assert [event[0] for event in repeat_events(many, 10.0)] == [str(number) for number in range(MOST_EVENTS)]
+
+
+def test_a_sound_is_placed_where_it_says() -> None:
+    mixture = np.zeros(1000, np.float32)
+    first, last = place(mixture, np.ones(100, np.float32), np.random.default_rng(3))
+    assert mixture[first:last].all() and mixture.sum() == 100
+
+
+def test_effects_change_what_they_name() -> None:
+    random = np.random.default_rng(4)
+    noise = tilted_noise(48_000, random, -3)
+    assert level_db(to_level(noise, -23.0)) == pytest.approx(-23.0, abs=0.1)
+    assert len(speed(noise, 2.0)) == pytest.approx(24_000, abs=2)
+    assert len(colour(noise, random, spread_db=3, room=True, narrow=True)) > 48_000
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_every_maker_makes_finite_sound(maker: str) -> None:
+    sound = np.asarray(MAKERS[maker][0](2.0, np.random.default_rng(5)))
+    assert len(sound) == 96_000
+    assert np.isfinite(sound).all() and np.abs(sound).max() > 0
+
+
+def test_calibration_puts_the_start_threshold_between_the_two() -> None:
+    random = np.random.default_rng(6)
+    truth = (random.random((400, 5)) < 0.2).astype(float)
+    evidence = np.where(truth == 1, random.normal(3, 1, truth.shape), random.normal(-3, 1, truth.shape))
+    truth[0, 0] = np.nan
+    found = fit(evidence, truth)
+    scores = 1 / (1 + np.exp(-(found.slope * evidence + found.offset)))
+    assert (scores[truth == 1] >= START).mean() > 0.95
+    assert (scores[truth == 0] < START).mean() > 0.99
+
+
+def test_figures_by_hand() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], np.float32)
+    truth = np.array([0, 1, 1])
+    overall, balanced = top1(scores, truth)
+    assert overall == pytest.approx(2 / 3)
+    assert balanced == pytest.approx(0.75)
+    assert mean_average_precision(scores, truth) == pytest.approx((1.0 + 1.0) / 2)
