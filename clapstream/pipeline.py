@@ -26,6 +26,8 @@ from clapstream.audio.position import StreamPosition
 from clapstream.audio.windower import Window, Windower
 from clapstream.detection.events import EventRule, EventTracker, Transition
 from clapstream.updates import (
+    ENDED,
+    STOPPED,
     Event,
     EventEnded,
     EventStarted,
@@ -169,13 +171,13 @@ class SourcePipeline:
             await self._switched.wait()
 
     async def _consume(self) -> None:
-        reason = "stopped"
+        reason = STOPPED
         try:
             async with contextlib.aclosing(self._source.items()) as items:
                 async for item in items:
                     await self._take(item)
             await self._finish_stream()
-            reason = "ended"
+            reason = ENDED
         finally:
             self._close_stream()
             if self._listening:

@@ -76,6 +76,10 @@ class EventEnded:
     event: Event
 
 
+ENDED, STOPPED = "ended", "stopped"
+"""Reasons why a source is offline though nothing was lost: a recording came to its end, the daemon stops."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceAvailability:
     """A source came online or was lost; `reason` is empty when online."""

@@ -6,6 +6,8 @@ import asyncio
 import logging
 
 from clapstream.updates import (
+    ENDED,
+    STOPPED,
     EventEnded,
     EventStarted,
     LabelsChanged,
@@ -27,6 +29,7 @@ class JournalSink:
 
     def __init__(self) -> None:
         self._online: dict[str, bool] = {}
+        self._listening: dict[str, bool] = {}
         self._dropped_blocks: dict[str, int] = {}
         self._losing: set[str] = set()
         self._closing = asyncio.Event()
@@ -48,8 +51,8 @@ class JournalSink:
                 )
             case SourceAvailability():
                 self._log_availability(update)
-            case SourceListening(source, listening):
-                _logger.info("source %s: listening is switched %s", source, "on" if listening else "off")
+            case SourceListening():
+                self._log_listening(update)
             case SourceDiagnostics():
                 self._log_dropped_blocks(update)
             case LabelsChanged(labels):
@@ -63,6 +66,12 @@ class JournalSink:
         """Wait for `close`: logging has no work of its own."""
         await self._closing.wait()
 
+    def _log_listening(self, update: SourceListening) -> None:
+        """A change only: every source starts switched on."""
+        if self._listening.get(update.source, True) is not update.listening:
+            _logger.info("source %s: listening is switched %s", update.source, "on" if update.listening else "off")
+        self._listening[update.source] = update.listening
+
     def _log_availability(self, update: SourceAvailability) -> None:
         """A change only: a source that keeps failing reports it again and again."""
         if self._online.get(update.source) is update.online:
@@ -70,6 +79,8 @@ class JournalSink:
         self._online[update.source] = update.online
         if update.online:
             _logger.info("source %s: there is sound", update.source)
+        elif update.reason in (ENDED, STOPPED):
+            _logger.info("source %s: %s", update.source, update.reason)
         else:
             _logger.warning("source %s: lost: %s", update.source, update.reason or "no reason known")
 
