@@ -31,6 +31,8 @@ BACKDROPS = (
     "footsteps", "keyboard_typing", "airplane", "water_tap_running", "truck", "clock_ticking",
 )  # fmt: skip
 MOST_EVENTS = 6
+ENOUGH_GROUPS = 5
+"""Labels with fewer groups of recordings are trained on whole."""
 
 
 @dataclass(slots=True)
@@ -54,6 +56,14 @@ class Window:
         return np.pad(repeated, (0, FRAMES - len(repeated)))
 
 
+def spared(clips: list[Clip]) -> list[Clip]:
+    """The clips that training never hears: the groups kept out, of labels that have enough groups for that."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        groups[clip.label].add(clip.group)
+    return [clip for clip in clips if held_out(clip) and len(groups[clip.label]) >= ENOUGH_GROUPS]
+
+
 def held_out(clip: Clip) -> bool:
     """Whether the clip's group is kept from training, for calibration: about one in sixteen."""
     return sum(clip.group.encode()) % 16 == 3
@@ -68,10 +78,10 @@ class Composer:
         for clip in clips.clips:
             self._groups[clip.label][clip.group].append(clip)
         for label, groups in list(self._groups.items()):
-            chosen = {name: group for name, group in groups.items() if held_out(group[0]) == held_out_only}
-            if chosen and (held_out_only or len(groups) >= 5):
-                self._groups[label] = chosen
-            elif held_out_only:
+            if len(groups) >= ENOUGH_GROUPS:
+                kept = {name: group for name, group in groups.items() if held_out(group[0]) == held_out_only}
+                self._groups[label] = kept
+            if not self._groups[label] or (held_out_only and len(groups) < ENOUGH_GROUPS):
                 del self._groups[label]
         self.labels = sorted(self._groups)
         weights = np.array([len(self._groups[label]) ** 0.4 for label in self.labels])

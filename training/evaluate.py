@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from clapstream.clap.model import ClapModel
-from training.compose import Window, held_out
+from training.compose import Window, spared
 from training.features import log_mel
 from training.paths import CACHE, FRAMES
 from training.prepare import Clips
@@ -47,7 +47,7 @@ def load(name: str) -> Set:
     """Features of `validation`, or of what was held out of `open`; computed once."""
     path = CACHE / f"evaluation_{name}.npz"
     clips = Clips(name)
-    chosen = [clip for clip in clips.clips if name == "validation" or held_out(clip)]
+    chosen = clips.clips if name == "validation" else spared(clips.clips)
     if not path.exists():
         teacher, mels, heard = Yamnet(), [], []
         for clip in chosen:
