@@ -37,7 +37,8 @@ Seeds are fixed in the modules; what is bounded by wall clock (`--minutes`) depe
 
 This very checkpoint came from these steps run one by one, and its audio step was stopped and taken up three times
 to improve the recipe: whitened teacher embeddings from step 680, single clips in 70 % of the rows from about
-step 970, a rate of 7e-4 instead of 4e-4 from about step 1,510. The recipe as it stands has not been run again from the start.
+step 970, a rate of 7e-4 instead of 4e-4 from about step 1,510. The recipe as it
+stands has not been run again from the start.
 
 - Sound: the clips of `../shared/data/open` ({clips}, less {spared} kept for judging), composed into
   10 s windows with rooms, equalisers, noise, speed changes and sounds made by rule. Clips of `validation` were
