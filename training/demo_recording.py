@@ -31,9 +31,9 @@ class Placed:
 
 ROOM = "silence_room_tone__doggy__1.opus"
 SCENE = (
-    Placed(3.0, "doorbell__mtsounds__1.opus", -8.0),
-    Placed(12.0, "dog_barking__mtsounds__1.opus", -6.0),
-    Placed(14.5, "dog_barking__mtsounds__1.opus", -7.0),
+    Placed(2.0, "doorbell__berklee__1.opus", -8.0),
+    Placed(13.0, "dog_barking__mtsounds__1.opus", -6.0),
+    Placed(15.0, "dog_barking__mtsounds__1.opus", -7.0),
     Placed(25.0, "speech__libri__1.opus", -8.0),
     Placed(43.0, "door_knock__mtsounds__1.opus", -6.0),
     Placed(51.0, "crying_baby__esc10__1-22694-A.opus", -8.0),

@@ -108,8 +108,15 @@ def test_sighup_reloads_labels_and_keeps_the_old_ones_when_the_new_are_wrong(
         lambda heard: "cat_meowing" in heard.on(discovery)[-1] and "A doorbell" not in heard.on(discovery)[-1],
         "the discovery",
     )
-    heard = [json.loads(payload) for payload in listener.on(f"{base}/heard")]
-    assert heard, "windows were heard all along"
+    names = {"dog barking", "cat meowing"}
+    listener.wait(
+        lambda heard: any(
+            {each["label"] for each in json.loads(payload)["labels"]} == names
+            for payload in heard.on(f"{base}/heard")
+        ),
+        "a window scored with the new labels",
+    )
+    assert listener.on(f"{base}/availability").count("online") == 1, "the stream went on"
     assert process.stop()[0] == 0
 
 
