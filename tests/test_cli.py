@@ -129,7 +129,7 @@ def test_tag_names_each_bad_file_and_tags_the_good_one(tmp_path: Path, capsys: p
     assert main(arguments) == 1
     captured = capsys.readouterr()
     for path in bad.values():
-        assert sum(str(path) in line for line in captured.err.splitlines()) == 1, captured.err
+        assert sum(f" {path}: " in line for line in captured.err.splitlines()) == 1, captured.err
     assert {json.loads(line)["file"] for line in captured.out.splitlines()} == {str(DATA / "dog_barking.ogg")}
 
 
