@@ -121,13 +121,29 @@ class PretrainedConfig:
         return cls.from_dict(values)
 
 
-class ClapTextConfig(PretrainedConfig):
+class TowerConfig(PretrainedConfig):
+    """What the configurations of the two towers share: each can be found in a whole CLAP's, as `part_name`."""
+
+    part_name: ClassVar[str]
+
+    @classmethod
+    def select(cls, values: dict[str, Any]) -> Self:
+        """As `PretrainedConfig.select`, or this tower's part of a whole CLAP's."""
+        if values.get("model_type") == ClapConfig.model_type:
+            whole = ClapConfig.from_dict(values)
+            tower = getattr(whole, cls.part_name)
+            return cls.from_dict(tower.to_dict(), dtype=tower.dtype or whole.dtype)
+        return super().select(values)
+
+
+class ClapTextConfig(TowerConfig):
     """The text tower: a RoBERTa encoder.
 
     `position_embedding_type` is absolute, relative_key or relative_key_query.
     """
 
     model_type = "clap_text_model"
+    part_name = "text_config"
 
     vocab_size: int = 50265
     hidden_size: int = 768
@@ -148,20 +164,12 @@ class ClapTextConfig(PretrainedConfig):
     use_cache: bool = True
     projection_hidden_act: str = "relu"
 
-    @classmethod
-    def select(cls, values: dict[str, Any]) -> Self:
-        """As `PretrainedConfig.select`, or the text tower's part of a whole CLAP's."""
-        if values.get("model_type") == ClapConfig.model_type:
-            whole = ClapConfig.from_dict(values)
-            tower = whole.text_config
-            return cls.from_dict(tower.to_dict(), dtype=tower.dtype or whole.dtype)
-        return super().select(values)
 
-
-class ClapAudioConfig(PretrainedConfig):
+class ClapAudioConfig(TowerConfig):
     """The audio tower: HTSAT, a Swin transformer over the log-mel spectrogram."""
 
     model_type = "clap_audio_model"
+    part_name = "audio_config"
 
     window_size: int = 8
     num_mel_bins: int = 64
@@ -189,15 +197,6 @@ class ClapAudioConfig(PretrainedConfig):
     num_hidden_layers: int = 4
     projection_hidden_act: str = "relu"
     layer_norm_eps: float = 1e-5
-
-    @classmethod
-    def select(cls, values: dict[str, Any]) -> Self:
-        """As `PretrainedConfig.select`, or the audio tower's part of a whole CLAP's."""
-        if values.get("model_type") == ClapConfig.model_type:
-            whole = ClapConfig.from_dict(values)
-            tower = whole.audio_config
-            return cls.from_dict(tower.to_dict(), dtype=tower.dtype or whole.dtype)
-        return super().select(values)
 
 
 class ClapConfig(PretrainedConfig):
