@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from clapstream.clap.projection import ClapProjectionLayer
 from clapstream.clap.text import ClapTextModel
-from training.audio_tower import Phrases, centre, model_config
 from training.paths import CACHE
+from training.student import centre, model_config
 from training.text_tower import LONGEST, pad, text_config
+from training.vocabulary import Phrases
 
 NumpyRandom = np.random.Generator
 BATCH = 128

@@ -1,7 +1,8 @@
 """The bank: composed windows as the student will see them, with what the teacher and the composer know of each.
 
 A shard is a folder: `mel.npy` float16 `(windows, 1001, 64)` in dB, `logits.npy` float16 `(windows, 20, 521)` and
-`embedding.npy` float16 `(windows, 1024)` of the teacher, `events.json`: per window (label, start, end, level dB).
+`embeddings.npy` float16 `(windows, 20, 1024)` of the teacher's patches, `events.json`: per window (label, start,
+end in s, level in dB).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from training.compose import Composer, Window
 from training.features import log_mel
@@ -29,7 +29,7 @@ HELD_OUT_FROM = 500
 """Shards from this number on, in a bank of their own, are composed of clips that training never hears."""
 
 
-def tag(teacher: Yamnet, window: Window, silence: NDArray[np.float32]) -> Heard:
+def tag(teacher: Yamnet, window: Window, silence: Heard) -> Heard:
     """The teacher's view of the padded window: it hears the excerpt once, and the repeats are copied."""
     seconds = len(window.excerpt) / 48_000
     if seconds > 6:
@@ -38,9 +38,10 @@ def tag(teacher: Yamnet, window: Window, silence: NDArray[np.float32]) -> Heard:
     repeats = int(10 / seconds)
     starts = np.arange(WINDOW_PATCHES) * PATCH_HOP_SECONDS
     patch = np.round((starts % seconds) / PATCH_HOP_SECONDS).astype(int).clip(0, len(heard.logits) - 1)
-    logits = heard.logits[patch]
-    logits[starts > repeats * seconds - 0.4] = silence
-    return Heard(logits, heard.embeddings)
+    logits, embeddings = heard.logits[patch], heard.embeddings[patch]
+    silent = starts > repeats * seconds - 0.4
+    logits[silent], embeddings[silent] = silence.logits[0], silence.embeddings[0]
+    return Heard(logits, embeddings)
 
 
 def make_shard(number: int, composer: Composer, teacher: Yamnet, folder: Path) -> None:
@@ -49,7 +50,7 @@ def make_shard(number: int, composer: Composer, teacher: Yamnet, folder: Path) -
     if final.exists():
         return
     began = time.monotonic()
-    silence = teacher(np.zeros(48_000, np.float32)).logits[0]
+    silence = teacher(np.zeros(48_000, np.float32))
     mels, logits, embeddings, events = [], [], [], []
     for index in range(SHARD_WINDOWS):
         random = np.random.default_rng((SEED, number, index))
@@ -57,13 +58,13 @@ def make_shard(number: int, composer: Composer, teacher: Yamnet, folder: Path) -
         heard = tag(teacher, window, silence)
         mels.append(log_mel(window.padded()).astype(np.float16))
         logits.append(heard.logits[:WINDOW_PATCHES].astype(np.float16))
-        embeddings.append(heard.embeddings.mean(0).astype(np.float16))
+        embeddings.append(heard.embeddings[:WINDOW_PATCHES].astype(np.float16))
         events.append(window.events)
     part = folder / f"{number:04d}.part"
     part.mkdir(exist_ok=True)
     np.save(part / "mel.npy", np.stack(mels))
     np.save(part / "logits.npy", np.stack(logits))
-    np.save(part / "embedding.npy", np.stack(embeddings))
+    np.save(part / "embeddings.npy", np.stack(embeddings))
     (part / "events.json").write_text(json.dumps(events))
     part.rename(final)
     print(f"shard {number}: {(time.monotonic() - began) / SHARD_WINDOWS * 1000:.0f} ms a window", flush=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from training import effects, procedural
+from training import effects, morphs, procedural
 from training.effects import Random, Samples
 from training.paths import FRAMES, RATE_HZ
 from training.prepare import Clip, Clips
@@ -129,8 +129,8 @@ class Composer:
             label = MADE_LABELS.get(maker)
         else:
             label, samples = self._clip(random, labels)
-        if random.random() < 0.04:
-            return Sound(cross(samples, self._clip(random)[1]), None)
+        if random.random() < 0.22:
+            samples, label = morphs.morph(samples[:FRAMES], self._clip(random)[1][:FRAMES], random), None
         if random.random() < 0.55:
             samples = effects.speed(samples, float(np.exp(np.clip(random.normal(0, 0.2), -0.5, 0.5))))
         if random.random() < 0.7:
@@ -152,10 +152,10 @@ class Composer:
         samples = samples[:FRAMES]
         if random.random() < 0.5:
             samples = cut(samples, int(random.uniform(4, 5) * RATE_HZ), random, shorten=False)
-        if random.random() < 0.25:
-            samples = effects.speed(samples, float(random.uniform(0.88, 1.14)))[:FRAMES]
         if random.random() < 0.4:
-            samples = effects.colour(samples, random, spread_db=2, room=random.random() < 0.3, narrow=False)[
+            samples = effects.speed(samples, float(random.uniform(0.85, 1.18)))[:FRAMES]
+        if random.random() < 0.5:
+            samples = effects.colour(samples, random, spread_db=3, room=random.random() < 0.3, narrow=False)[
                 :FRAMES
             ]
         if random.random() < 0.3:
@@ -223,17 +223,6 @@ def place(mixture: Samples, samples: Samples, random: Random) -> tuple[int, int]
     first = int(random.integers(len(mixture) - len(samples) + 1))
     mixture[first : first + len(samples)] += samples
     return first, first + len(samples)
-
-
-def cross(carrier: Samples, shape: Samples) -> Samples:
-    """Give `carrier` the spectrum (long-term) of `shape`: a sound that nobody recorded."""
-    size = 4096
-    spectrum = np.abs(np.fft.rfft(np.resize(shape, (max(1, len(shape) // size), size)))).mean(0) + 1e-9
-    own = np.abs(np.fft.rfft(np.resize(carrier, (max(1, len(carrier) // size), size)))).mean(0) + 1e-9
-    gains = (spectrum / own).clip(0, 100)
-    whole = np.fft.rfft(carrier)
-    whole *= np.interp(np.linspace(0, 1, len(whole)), np.linspace(0, 1, len(gains)), gains)
-    return np.fft.irfft(whole, len(carrier)).astype(np.float32)
 
 
 def final_level(mixture: Samples, random: Random) -> NDArray[np.float32]:

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clapstream.clap.model import ClapModel
-from training.audio_tower import model_config
 from training.paths import CACHE
+from training.student import model_config
 
 PREPROCESSOR = {
     "chunk_length_s": 10,

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block
 from clapstream.audio.windower import Windower
-from clapstream.config import load_settings
+from clapstream.config import LabelSet, load_settings
 from clapstream.daemon import event_rules
 from clapstream.detection.detector import Detector
 from clapstream.detection.events import EventTracker
 from training.scenes import Scene, SceneEvent
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class HeardScene:
+    """First and end frame of each window of a scene, and the windows' unit embeddings `(windows, dim)`."""
+
+    spans: list[tuple[int, int]]
+    embeddings: Floats
 
 
 class SceneListener:
@@ -24,19 +38,32 @@ class SceneListener:
         with torch.inference_mode():
             self._detector = Detector(model, self._settings.labels, self._settings.cache_directory)
 
-    @torch.inference_mode()
     def detect(self, scene: Scene) -> list[SceneEvent]:
         """The events that the daemon would report for a scene."""
+        spans, windows = self._windows(scene)
+        return track(self._settings.labels, spans, self._detector.score(windows))
+
+    def hear(self, scene: Scene) -> HeardScene:
+        """What is needed to score a scene again and again."""
+        spans, windows = self._windows(scene)
+        return HeardScene(spans, self._detector.embed(windows))
+
+    def _windows(self, scene: Scene) -> tuple[list[tuple[int, int]], list[Floats]]:
         window = self._settings.window
         windower = Windower(round(window.seconds * RATE_HZ), round(window.hop_seconds * RATE_HZ))
-        tracker = EventTracker(event_rules(self._settings.labels))
-        transitions = []
-        for heard in windower.push(Block(0, scene.samples)):
-            scores = self._detector.score([heard.samples])[0]
-            transitions += tracker.update(heard.first_frame, heard.end_frame, scores.tolist())
-        transitions += tracker.finish()
-        return [
-            SceneEvent(ended.label.name, ended.start_frame / RATE_HZ, ended.end_frame / RATE_HZ)
-            for ended in transitions
-            if ended.end_frame is not None
-        ]
+        heard = list(windower.push(Block(0, scene.samples)))
+        return [(each.first_frame, each.end_frame) for each in heard], [each.samples for each in heard]
+
+
+def track(labels: LabelSet, spans: Sequence[tuple[int, int]], scores: Floats) -> list[SceneEvent]:
+    """The events in the scores `(windows, labels)` of one scene."""
+    tracker = EventTracker(event_rules(labels))
+    transitions = []
+    for (first, end), row in zip(spans, scores, strict=True):
+        transitions += tracker.update(first, end, row.tolist())
+    transitions += tracker.finish()
+    return [
+        SceneEvent(ended.label.name, ended.start_frame / RATE_HZ, ended.end_frame / RATE_HZ)
+        for ended in transitions
+        if ended.end_frame is not None
+    ]

@@ -107,8 +107,13 @@ ALONE = (
     Background(
         "crowd", "conversation_crowd", "", -38.0, frozenset({"speech", "laughter", "shouting"}), "validation"
     ),
+    Background("cars", "car_engine", "", -38.0, frozenset(), "validation"),
+    Background("wind", "wind", "", -38.0, frozenset(), "validation"),
 )
-"""Backgrounds to listen to without any event: what is reported there, but for their own labels, is false."""
+"""Backgrounds to listen to without any event: what is reported there, but for their own labels, is false.
+
+Those of `validation` no training has heard, and no calibration.
+"""
 ALONE_LOUDER_DB = (-10.0, 15.0)
 
 
@@ -142,11 +147,13 @@ def make_scenes(data: Path = DATA, count: int = SCENES) -> Iterator[Scene]:
         yield Scene(f"scene-{index:02d}", kind, samples, tuple(events))
 
 
-def make_backgrounds(data: Path = DATA, minutes: int = 60) -> Iterator[Scene]:
-    """Scenes without events: the kinds take turns, each minute at a level of its own."""
-    files = {kind: _background_files(data, kind) for kind in ALONE}
-    for index in range(minutes):
-        kind = ALONE[index % len(ALONE)]
+def make_backgrounds(
+    data: Path = DATA, minutes: int = 60, first: int = 0, kinds: Sequence[Background] = ALONE
+) -> Iterator[Scene]:
+    """Scenes without events, numbered from `first`: the kinds take turns, each minute at a level of its own."""
+    files = {kind: _background_files(data, kind) for kind in kinds}
+    for index in range(first, first + minutes):
+        kind = kinds[index % len(kinds)]
         random = np.random.default_rng([SEED, SCENES + index])
         samples = _background(kind, files[kind], random)
         gain = np.float32(10 ** (random.uniform(*ALONE_LOUDER_DB) / 20))

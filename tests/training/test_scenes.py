@@ -60,11 +60,21 @@ def test_scenes_are_minutes_that_are_the_same_each_time(tmp_path: Path) -> None:
 
 def test_backgrounds_alone_have_no_events_and_levels_of_their_own(tmp_path: Path) -> None:
     write_data(tmp_path)
-    made = list(scenes.make_backgrounds(tmp_path, 6))
+    kinds = len(scenes.ALONE)
+    made = list(scenes.make_backgrounds(tmp_path, kinds + 1))
     assert [minute.background for minute in made] == [*scenes.ALONE, scenes.ALONE[0]]
     assert not any(minute.events for minute in made)
-    first, sixth = (np.sqrt(np.mean(made[index].samples ** 2)) for index in (0, 5))
-    assert first != pytest.approx(sixth, rel=0.01)
+    first, again = (np.sqrt(np.mean(made[index].samples ** 2)) for index in (0, kinds))
+    assert first != pytest.approx(again, rel=0.01)
+
+
+def test_backgrounds_to_calibrate_on_are_others_than_those_to_judge_by(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    judged = next(scenes.make_backgrounds(tmp_path, 1))
+    fitted = list(scenes.make_backgrounds(tmp_path, len(BACKGROUNDS), first=1000, kinds=BACKGROUNDS))
+    assert all(minute.background.folder == "open" for minute in fitted)
+    assert fitted[0].background == judged.background
+    assert not np.array_equal(fitted[0].samples, judged.samples)
 
 
 def test_events_are_where_the_truth_says(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
+from training import morphs
 from training.calibrate import START, fit
 from training.compose import MOST_EVENTS, Window, place, repeat_events
 from training.effects import colour, level_db, speed, tilted_noise, to_level
@@ -49,6 +50,25 @@ def test_every_maker_makes_finite_sound(maker: str) -> None:
     sound = np.asarray(MAKERS[maker][0](2.0, np.random.default_rng(5)))
     assert len(sound) == 96_000
     assert np.isfinite(sound).all() and np.abs(sound).max() > 0
+
+
+@pytest.mark.parametrize("frames", [1, 700, 480_000])
+def test_a_morph_of_any_two_sounds_is_finite_and_new(frames: int) -> None:
+    random = np.random.default_rng(7)
+    samples, other = (tilted_noise(count, random, -3) * 0.1 for count in (max(frames, 2), 30_000))
+    for _ in range(12):
+        made = morphs.morph(samples[:frames], other, random)
+        assert len(made) >= morphs.SHORTEST // 2 and made.dtype == np.float32
+        assert np.isfinite(made).all() and np.abs(made).max() <= 1.0
+        assert len(made) != frames or not np.allclose(made, samples[:frames])
+
+
+def test_an_imprint_has_the_envelope_of_the_other_sound() -> None:
+    random = np.random.default_rng(8)
+    steady = tilted_noise(96_000, random, 0) * np.float32(0.1)
+    half = steady * (np.arange(96_000) < 48_000)
+    made = morphs.imprint(steady, half)
+    assert level_db(made[:40_000]) > level_db(made[56_000:]) + 30
 
 
 def test_calibration_puts_the_start_threshold_between_the_two() -> None:

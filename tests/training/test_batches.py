@@ -1,0 +1,88 @@
+# ruff: noqa: E402 - the imports come after the question whether their packages are there
+"""What the batches for the audio tower say of a window is what the bank says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
+    pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
+
+from training import batches
+from training.bank import PLAIN_FROM, SHARD_WINDOWS
+from training.batches import PATCH_FRAMES, WEAK_CLASSES, Bank, joined
+from training.texts import label_classes
+
+CLASSES = [*WEAK_CLASSES, "Bark", "Dog"]
+LABELS = ["dog_barking", "rain"]
+EVENT = ("dog_barking", 1.0, 2.0, -20.0)
+
+
+class FewPhrases:
+    """Eight classes and two labels."""
+
+    classes = CLASSES
+    labels = LABELS
+
+
+def write_shard(folder: Path, event: tuple[str, float, float, float] | None) -> None:
+    random = np.random.default_rng(int(folder.name))
+    folder.mkdir()
+    frames = np.linspace(-90, -10, 1001, dtype=np.float16)
+    np.save(folder / "mel.npy", np.broadcast_to(frames[None, :, None], (SHARD_WINDOWS, 1001, 64)))
+    np.save(folder / "logits.npy", random.normal(-3, 1, (SHARD_WINDOWS, 20, len(CLASSES))).astype(np.float16))
+    np.save(folder / "embeddings.npy", random.random((SHARD_WINDOWS, 20, 300)).astype(np.float16))
+    (folder / "events.json").write_text(json.dumps([[event] if event else []] * SHARD_WINDOWS))
+
+
+@pytest.fixture
+def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
+    monkeypatch.setattr(
+        batches,
+        "label_classes",
+        lambda: {label: [c for c in label_classes()[label] if c in CLASSES] for label in LABELS},
+    )
+    write_shard(tmp_path / "0000", None)
+    write_shard(tmp_path / "0001", EVENT)
+    write_shard(tmp_path / f"{PLAIN_FROM}", EVENT)
+    return Bank(tmp_path, FewPhrases())  # type: ignore[arg-type]
+
+
+def test_a_label_is_as_true_as_what_is_left_of_it(bank: Bank) -> None:
+    index = SHARD_WINDOWS  # the second shard's first window: a bark from 1 to 2 s
+    whole, after, half = (bank._part(index, *span).true for span in ((0, 20), (6, 20), (3, 20)))
+    np.testing.assert_allclose(whole, [1, 0])
+    np.testing.assert_allclose(after, [0, 0])
+    np.testing.assert_allclose(half, [2.0 - 3 * 0.48, 0], atol=1e-6)
+
+
+def test_parts_lie_one_after_the_other_and_then_is_silence(bank: Bank) -> None:
+    first, second = bank._part(0, 0, 5), bank._part(SHARD_WINDOWS, 8, 14)
+    window = joined([first, second])
+    assert window.mel.shape == (1001, 64) and window.logits.shape == (20, len(CLASSES))
+    np.testing.assert_array_equal(window.mel[: 5 * PATCH_FRAMES], first.mel)
+    np.testing.assert_array_equal(window.mel[5 * PATCH_FRAMES : 11 * PATCH_FRAMES], second.mel)
+    assert (window.mel[11 * PATCH_FRAMES :] == -100).all()
+    np.testing.assert_array_equal(window.logits[5:11], second.logits)
+    assert (window.logits[11:] == -20).all() and not window.embeddings[11:].any()
+
+
+def test_a_batch_is_finite_and_says_where_its_embeddings_hold(bank: Bank) -> None:
+    batch = bank.batch(np.random.default_rng(1), 50)
+    assert {name: tuple(value.shape) for name, value in batch.items()} == {
+        "mel": (50, 1, 1001, 64),
+        "tokens": (50, 16, len(CLASSES)),
+        "window": (50, len(CLASSES) + len(LABELS)),
+        "labels": (50, len(LABELS)),
+        "embeddings": (50, 16, 256),
+        "unmixed": (50,),
+    }
+    assert all(torch.isfinite(value.float()).all() for value in batch.values())
+    assert (~batch["unmixed"]).sum() == int(batches.MIXED * 50)
+    for name in ("tokens", "window", "labels"):
+        assert batch[name].min() >= 0 and batch[name].max() <= 1

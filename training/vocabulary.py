@@ -1,0 +1,52 @@
+"""Every phrase of every class and label, and its place in the space that sounds and texts share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.paths import CACHE
+from training.text_space import TextSpace
+from training.text_tower import teacher_embeddings
+from training.texts import class_phrases, label_phrases
+from training.yamnet import class_names
+
+
+class Phrases:
+    """Embeddings of every phrase of every class, with and without template."""
+
+    def __init__(self) -> None:
+        self.labels = sorted(label_phrases())
+        self.classes = class_names()
+        listed = [class_phrases()[name] for name in self.classes] + [label_phrases()[name] for name in self.labels]
+        texts, self._spans = [], []
+        for phrases in listed:
+            first = len(texts)
+            for phrase in phrases:
+                texts += [phrase, f"This is a sound of {phrase}.", f"the sound of {phrase}"]
+            self._spans.append((first, len(texts)))
+        self.texts = texts
+        vectors = phrase_vectors(texts)
+        self.space = TextSpace(vectors)
+        self.embeddings = self.space(vectors)
+
+    def draw(self, random: np.random.Generator) -> Tensor:
+        """Embeddings `(classes + labels, 512)` of one random phrase each."""
+        return self.embeddings[[int(random.integers(first, last)) for first, last in self._spans]]
+
+    def plain(self) -> Tensor:
+        """Embeddings of "This is a sound of <name>."."""
+        return self.embeddings[[first + 1 for first, _ in self._spans]]
+
+
+def phrase_vectors(texts: list[str]) -> Tensor:
+    """The sentence encoder's unit vectors `(texts, 384)`; computed once."""
+    path = CACHE / "phrase_targets.pt"
+    if path.exists():
+        stored, found = torch.load(path)
+        if stored == texts:
+            return found
+    found = teacher_embeddings(texts).float()
+    torch.save((texts, found), path)
+    return found
