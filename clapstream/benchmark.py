@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ
 from clapstream.audio.position import StreamPosition
+from clapstream.detection.band_levels import band_levels
+from clapstream.detection.gate import SPAN_FRAMES
 
 Floats = NDArray[np.float32]
 
@@ -45,13 +47,15 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What was measured, at a hop of `hop_seconds`; medians."""
+    """What was measured, at a hop of `hop_seconds`; medians. `check_seconds` is None if the gate is off."""
 
     hop_seconds: float
     features_ms: float
     window_ms: float
     windows_per_second: float
     work_seconds: float
+    gate_work_seconds: float = 0.0
+    check_seconds: float | None = None
 
     @property
     def tower_ms(self) -> float:
@@ -66,13 +70,28 @@ class Speed:
     @property
     def core_share(self) -> float:
         """Share of one core that one microphone keeps busy in steady state (the model; the rest is little)."""
-        return self.work_seconds / self.hop_seconds
+        return (self.work_seconds + self.gate_work_seconds) / self.hop_seconds
+
+    @property
+    def quiet_core_share(self) -> float:
+        """The same while nothing happens: the gate then lets all but one window in `check_seconds` pass."""
+        scored = 1.0 if self.check_seconds is None else min(1.0, self.hop_seconds / self.check_seconds)
+        return (self.work_seconds * scored + self.gate_work_seconds) / self.hop_seconds
 
 
 def measure(
-    detector: BenchedDetector, window_seconds: float, hop_seconds: float, clocks: Clocks | None = None
+    detector: BenchedDetector,
+    window_seconds: float,
+    hop_seconds: float,
+    check_seconds: float | None = None,
+    *,
+    clocks: Clocks | None = None,
+    levels: Callable[[Floats], Floats] = band_levels,
 ) -> Speed:
-    """Run the detector as the daemon does: one source with pauses, then several at once without."""
+    """Run the detector as the daemon does: one source with pauses, then several at once without.
+
+    `check_seconds` is the gate's, None for none; `levels` is what it makes of a window.
+    """
     clocks = clocks or Clocks()
     window_frames, hop_frames = round(window_seconds * RATE_HZ), round(hop_seconds * RATE_HZ)
     features, windows, works = [], [], []
@@ -86,6 +105,11 @@ def measure(
         windows.append(clocks.wall() - started)
         clocks.sleep(PAUSE_SECONDS)
         works.append(clocks.work() - work)
+    gate_works = [0.0]
+    for samples, _ in streams(1, window_frames, hop_frames) if check_seconds is not None else ():
+        work = clocks.work()
+        levels(samples[0][-max(hop_frames, SPAN_FRAMES) :])
+        gate_works.append(clocks.work() - work)
     batches = []
     for samples, positions in streams(SOURCES_AT_ONCE, window_frames, hop_frames):
         started = clocks.wall()
@@ -97,6 +121,8 @@ def measure(
         window_ms=typical(windows) * 1e3,
         windows_per_second=max(SOURCES_AT_ONCE / typical(batches), 1 / typical(windows)),
         work_seconds=typical(works),
+        gate_work_seconds=median(gate_works),
+        check_seconds=check_seconds,
     )
 
 
@@ -130,5 +156,6 @@ def report(speed: Speed) -> str:
         ("windows per second", f"{speed.windows_per_second:.1f}"),
         (f"microphones at a hop of {speed.hop_seconds:g} s", f"{speed.microphones}"),
         ("one core, for each microphone", f"{speed.core_share:.2%}"),
+        ("one core, while all is quiet", f"{speed.quiet_core_share:.2%}"),
     ]
     return "".join(f"{name:<34}{value:>10}\n" for name, value in lines)

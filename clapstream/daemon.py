@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from clapstream.audio.block import RATE_HZ
 from clapstream.clap.hub import CheckpointError
-from clapstream.config import ConfigError, LabelSet, Settings
+from clapstream.config import ConfigError, GateSettings, LabelSet, Settings
 from clapstream.detection.events import EventRule
+from clapstream.detection.gate import GateRule
 from clapstream.pipeline import Source, SourcePipeline
 from clapstream.service_manager import ServiceManager
 from clapstream.slugs import slugify
@@ -59,9 +60,14 @@ def label_infos(label_set: LabelSet) -> tuple[LabelInfo, ...]:
 def event_rules(label_set: LabelSet) -> tuple[EventRule, ...]:
     """When events of each label start and stop, in frames."""
     return tuple(
-        EventRule(info, label.confirm_windows, round(label.hold_seconds * RATE_HZ))
+        EventRule(info, label.confirm_windows, round(label.hold_seconds * RATE_HZ), label.always_score)
         for info, label in zip(label_infos(label_set), label_set.labels, strict=True)
     )
+
+
+def gate_rule(gate: GateSettings) -> GateRule | None:
+    """How sure the gate has to be, None if it is off."""
+    return GateRule(gate.margin_db, round(gate.check_seconds * RATE_HZ)) if gate.enabled else None
 
 
 class Daemon:
@@ -94,6 +100,7 @@ class Daemon:
                 hop_frames=round(settings.window.hop_seconds * RATE_HZ),
                 worker=self._worker,
                 publish=self.publish,
+                gate=gate_rule(settings.gate),
             )
             for each in inputs
         }

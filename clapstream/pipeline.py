@@ -1,7 +1,8 @@
 """One source from sound to updates: blocks -> windows -> scores -> events.
 
 The source's stream may break and come back, the worker may skip windows, the user may switch listening off: each
-time the events that were going on end, and the counters tell what was given up.
+time the events that were going on end, and the counters tell what was given up. A gate lets windows pass unscored
+that are certainly nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from clapstream.audio.clock import StreamClock
 from clapstream.audio.level import level_dbfs
 from clapstream.audio.position import StreamPosition
 from clapstream.audio.windower import Window, Windower
+from clapstream.detection.band_levels import STRETCH_FRAMES, band_levels
 from clapstream.detection.events import EventRule, EventTracker, Transition
+from clapstream.detection.gate import Gate, GateRule
 from clapstream.updates import (
     ENDED,
     STOPPED,
@@ -90,15 +93,17 @@ class _Stream:
 
     windower: Windower
     clock: StreamClock
+    gate: Gate | None
     events: dict[str, Event] = field(default_factory=dict)
     unscored: int = 0
+    scores: tuple[LabelScore, ...] = ()
 
 
 class SourcePipeline:
     """Runs one source and publishes what it hears.
 
     `live` sound cannot be slowed and its arrival tells the time: windows that the model has no time for are skipped
-    and counted. A source that is not live waits for the model instead.
+    and counted. A source that is not live waits for the model instead. Without a `gate` every window is scored.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class SourcePipeline:
         hop_frames: int,
         worker: WindowWorker,
         publish: Publish,
+        gate: GateRule | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = source
@@ -121,6 +127,7 @@ class SourcePipeline:
         self._hop_frames = hop_frames
         self._worker = worker
         self._publish = publish
+        self._gate = gate
         self._now = now
         self._stream: _Stream | None = None
         self._listening = True
@@ -129,6 +136,7 @@ class SourcePipeline:
         self._progress = asyncio.Event()
         self._windows = 0
         self._skipped_windows = 0
+        self._gated_windows = 0
         self._kept_up = _KEPT_UP_WINDOWS
         self._inference_ms = 0.0
 
@@ -164,6 +172,8 @@ class SourcePipeline:
         """Use another label set from the next result on; events of labels that left end now."""
         self._rules = tuple(rules)
         self._publish_transitions(self._tracker.replace_rules(rules))
+        if self._stream is not None and self._stream.gate is not None:
+            self._stream.gate.distrust()
 
     async def _switched_on(self) -> None:
         while not self._listening:
@@ -187,7 +197,9 @@ class SourcePipeline:
         match item:
             case StreamOpened(started):
                 self._close_stream()
-                self._stream = _Stream(Windower(self._window_frames, self._hop_frames), StreamClock(started))
+                windower = Windower(self._window_frames, self._hop_frames)
+                gate = Gate(self._gate, self._window_frames, self._hop_frames) if self._gate else None
+                self._stream = _Stream(windower, StreamClock(started), gate)
                 self._publish(SourceAvailability(self._source.name, online=True))
             case StreamLost(reason):
                 self._close_stream()
@@ -204,7 +216,10 @@ class SourcePipeline:
         for window in self._stream.windower.push(block):
             if not self._live:
                 await self._until_scored()
-            self._offer(self._stream, window)
+            if self._is_nothing(self._stream, window):
+                self._let_pass(self._stream, window)
+            else:
+                self._offer(self._stream, window)
 
     async def _finish_stream(self) -> None:
         """Hear the last sound of a finite source and wait for its scores."""
@@ -215,6 +230,21 @@ class SourcePipeline:
         if last is not None:
             self._offer(self._stream, last)
             await self._until_scored()
+
+    def _is_nothing(self, stream: _Stream, window: Window) -> bool:
+        """Whether the gate takes the window for nothing, and no event and no label needs it all the same."""
+        gate = stream.gate
+        if gate is None or window.partial or any(rule.always_score for rule in self._rules):
+            return False
+        levels = band_levels(window.samples[-(gate.span_frames + STRETCH_FRAMES) :])
+        nothing = gate.hear(window.first_frame, window.end_frame, window.newest_hop_first_frame, levels)
+        return nothing and self._tracker.idle and not stream.unscored
+
+    def _let_pass(self, stream: _Stream, window: Window) -> None:
+        self._gated_windows += 1
+        self._tracker.skip(window.first_frame, window.end_frame)
+        self._publish_heard(stream, window, gated=True)
+        self._publish_diagnostics()
 
     def _offer(self, stream: _Stream, window: Window) -> None:
         deliver = functools.partial(self._deliver, stream, window)
@@ -245,6 +275,13 @@ class SourcePipeline:
         self._publish_transitions(
             self._tracker.update(window.first_frame, window.end_frame, scored.scores.tolist())
         )
+        stream.scores = self._label_scores(scored.scores)
+        if stream.gate is not None:
+            stream.gate.scored(window.end_frame, _loudest_share(stream.scores))
+        self._publish_heard(stream, window, gated=False)
+        self._publish_diagnostics()
+
+    def _publish_heard(self, stream: _Stream, window: Window, *, gated: bool) -> None:
         self._publish(
             WindowHeard(
                 source=self._source.name,
@@ -252,11 +289,11 @@ class SourcePipeline:
                 ended=stream.clock.utc(window.end_frame),
                 partial=window.partial,
                 level_dbfs=level_dbfs(window.samples),
-                inference_ms=scored.inference_ms,
-                scores=self._label_scores(scored.scores),
+                inference_ms=self._inference_ms,
+                scores=stream.scores,
+                gated=gated,
             )
         )
-        self._publish_diagnostics()
 
     def _label_scores(self, scores: NDArray[np.float32]) -> tuple[LabelScore, ...]:
         active = self._tracker.active
@@ -295,6 +332,7 @@ class SourcePipeline:
                 skipped_windows=self._skipped_windows,
                 reconnects=self._source.reconnects,
                 silent=self._source.silent,
+                gated_windows=self._gated_windows,
             )
         )
 
@@ -305,6 +343,11 @@ class SourcePipeline:
         self._publish_transitions(self._tracker.finish())
         self._stream = None
         self._progress.set()
+
+
+def _loudest_share(scores: Sequence[LabelScore]) -> float:
+    """The highest score, as a share of what starts an event of its label."""
+    return max((score.score / score.label.start for score in scores), default=0.0)
 
 
 def _ended(event: Event, transition: Transition) -> Event:

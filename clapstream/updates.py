@@ -48,9 +48,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class WindowHeard:
-    """One window was scored. `scores` is every label, highest score first; `level_dbfs` its RMS level.
+    """One window was heard. `scores` is every label, highest score first; `level_dbfs` its RMS level.
 
-    `partial` tells that the stream is younger than a window and the sound was repeat-padded.
+    `partial` tells that the stream is younger than a window and the sound was repeat-padded. `gated` tells that the
+    gate took it for nothing: the model did not run, and scores and `inference_ms` are those of the last
+    window that it scored.
     """
 
     source: str
@@ -60,6 +62,7 @@ class WindowHeard:
     level_dbfs: float
     inference_ms: float
     scores: tuple[LabelScore, ...]
+    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,11 @@ class SourceListening:
 
 @dataclass(frozen=True, slots=True)
 class SourceDiagnostics:
-    """Counters of one source since the daemon started. `silent`: only digital silence for 60 s (muted?)."""
+    """Counters of one source since the daemon started. `silent`: only digital silence for 60 s (muted?).
+
+    `windows` were scored, `skipped_windows` were lost because the model was busy, `gated_windows` were let pass
+    because they were certainly nothing.
+    """
 
     source: str
     inference_ms: float
@@ -108,6 +115,7 @@ class SourceDiagnostics:
     skipped_windows: int
     reconnects: int
     silent: bool = False
+    gated_windows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from clapstream.audio.position import StreamPosition
 from clapstream.benchmark import PAUSE_SECONDS, SOURCES_AT_ONCE, Clocks, Speed, measure, report, streams
 
 Floats = NDArray[np.float32]
-FEATURES_SECONDS, TOWER_SECONDS, CORES, SPIN = 0.002, 0.010, 2, 0.5
+FEATURES_SECONDS, TOWER_SECONDS, GATE_SECONDS, CORES, SPIN = 0.002, 0.010, 0.001, 2, 0.5
 
 
 class TimedDetector:
@@ -39,6 +39,10 @@ class TimedDetector:
         self.wall += seconds
         self.work += seconds * SPIN
 
+    def levels(self, samples: Floats) -> Floats:
+        self._take(GATE_SECONDS)
+        return samples
+
     def _take(self, seconds: float) -> None:
         self.wall += seconds
         self.work += seconds * CORES
@@ -50,7 +54,7 @@ class TimedDetector:
 
 def test_the_figures_are_those_of_the_clocks() -> None:
     detector = TimedDetector()
-    speed = measure(detector, 1.0, 0.25, detector.clocks)
+    speed = measure(detector, 1.0, 0.25, clocks=detector.clocks, levels=detector.levels)
     assert detector.sources == {1, SOURCES_AT_ONCE}
     assert speed.features_ms == pytest.approx(2.0)
     assert speed.window_ms == pytest.approx(12.0)
@@ -58,6 +62,15 @@ def test_the_figures_are_those_of_the_clocks() -> None:
     assert speed.windows_per_second == pytest.approx(8 / (8 * 0.002 + 0.010 * 4.5))
     assert speed.microphones == 32
     assert speed.core_share == pytest.approx((2 * 0.012 + PAUSE_SECONDS * SPIN) / 0.25), "waiting that burns counts"
+    assert speed.quiet_core_share == speed.core_share, "there is no gate"
+
+
+def test_a_quiet_source_costs_the_gate_and_one_window_a_check() -> None:
+    detector = TimedDetector()
+    speed = measure(detector, 1.0, 0.25, 2.5, clocks=detector.clocks, levels=detector.levels)
+    window, gate = (2 * 0.012 + PAUSE_SECONDS * SPIN) / 0.25, 2 * 0.001 / 0.25
+    assert speed.core_share == pytest.approx(window + gate)
+    assert speed.quiet_core_share == pytest.approx(window / 10 + gate)
 
 
 def test_windows_of_a_stream_overlap_by_all_but_a_hop() -> None:
@@ -70,5 +83,5 @@ def test_windows_of_a_stream_overlap_by_all_but_a_hop() -> None:
 
 def test_the_report_is_one_figure_a_line() -> None:
     lines = report(Speed(2.5, 1.0, 11.0, 96.04, 0.02)).splitlines()
-    assert [line.split()[-1] for line in lines] == ["ms", "ms", "96.0", "240", "0.80%"]
+    assert [line.split()[-1] for line in lines] == ["ms", "ms", "96.0", "240", "0.80%", "0.80%"]
     assert len({len(line) for line in lines}) == 1

@@ -29,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
         f"{detector.checkpoint} on {detector.device}, {precision}, threads: {torch.get_num_threads()}", flush=True
     )
     with torch.inference_mode():
-        speed = measure(detector, settings.window.seconds, settings.window.hop_seconds)
+        gated = settings.gate.enabled and not any(label.always_score for label in settings.labels.labels)
+        check_seconds = settings.gate.check_seconds if gated else None
+        speed = measure(detector, settings.window.seconds, settings.window.hop_seconds, check_seconds)
     print(report(speed), end="")
     print(f"{'peak memory':<34}{_peak_mb():>7.0f} MB")
     return OK

@@ -17,6 +17,7 @@ from clapstream.config.fields import FilePath
 from clapstream.config.file import ConfigFile
 from clapstream.config.problems import ConfigError, Problem
 from clapstream.config.settings import (
+    GateSettings,
     LabelDefaults,
     LabelSet,
     LabelSettings,
@@ -39,6 +40,7 @@ from clapstream.slugs import slugify
 
 __all__ = [
     "ConfigError",
+    "GateSettings",
     "LabelSet",
     "LabelSettings",
     "MicrophoneSettings",

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from clapstream.config.fields import FileContext
 from clapstream.config.problems import Problem, dotted, explain
 from clapstream.config.settings import (
+    GateSettings,
     LabelDefaults,
     ModelSettings,
     MqttSettings,
@@ -97,6 +98,7 @@ class ConfigFile:
 _SECTIONS: dict[str, type[Section]] = {
     "model": ModelSettings,
     "window": WindowSettings,
+    "gate": GateSettings,
     "mqtt": MqttSettings,
     "tls": TlsSettings,
     "spool": SpoolSettings,

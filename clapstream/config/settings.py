@@ -129,13 +129,25 @@ class WindowSettings(Section):
         return math.ceil(round(self.seconds / self.hop_seconds, 6))
 
 
+class GateSettings(Section):
+    """Whether windows that are certainly nothing pass unscored, and how sure that has to be."""
+
+    enabled: bool = True
+    margin_db: float = Field(default=3.0, ge=0.5, le=12.0)
+    check_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
+
+
 class LabelDefaults(Section):
-    """What a label inherits: thresholds (0..1), windows in a row that confirm it, seconds it holds on."""
+    """What a label inherits: thresholds (0..1), windows in a row that confirm it, seconds it holds on.
+
+    `always_score` turns the gate off: no window may then be taken for nothing without being scored.
+    """
 
     start: Score = 0.6
     stop: Score = Field(default=0.4, validate_default=True)
     confirm_windows: int = Field(default=1, ge=1)
     hold_seconds: float = Field(default=5.0, ge=0.0, le=3600.0)
+    always_score: bool = False
 
     @field_validator("stop")
     @classmethod
@@ -234,6 +246,7 @@ class _MainKeys(Section):
     ] = (MicrophoneSettings(name="microphone"),)
     model: Annotated[ModelSettings, BeforeValidator(defaults_when_empty)] = ModelSettings()
     window: Annotated[WindowSettings, BeforeValidator(defaults_when_empty)] = WindowSettings()
+    gate: Annotated[GateSettings, BeforeValidator(defaults_when_empty)] = GateSettings()
     mqtt: MqttSettings | None = MqttSettings()
     cache_directory: Annotated[
         DirectoryPath, BeforeValidator(user_directory("CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache"))

@@ -20,12 +20,13 @@ class EventRule:
     """When an event of one label starts and stops.
 
     It starts once `confirm_windows` windows in a row score at least `label.start`, and stops once every window for
-    `hold_frames` has scored below `label.stop`.
+    `hold_frames` has scored below `label.stop`. With `always_score` no window may be taken for nothing unscored.
     """
 
     label: LabelInfo
     confirm_windows: int = 1
     hold_frames: int = 0
+    always_score: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,11 @@ class EventTracker:
         """Slugs of the labels whose event is going on."""
         return frozenset(state.rule.label.slug for state in self._states if state.active)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no event is going on and none waits for its confirmation."""
+        return not any(state.active or state.run_length for state in self._states)
+
     def update(self, first_frame: int, end_frame: int, scores: Sequence[float]) -> list[Transition]:
         """Take the scores (0..1, in the order of the rules) of the window `[first_frame, end_frame)`.
 
@@ -99,6 +105,15 @@ class EventTracker:
         ]
         self._previous = window
         return transitions
+
+    def skip(self, first_frame: int, end_frame: int) -> None:
+        """Take a window that is certainly nothing, as if every label had scored 0 in it.
+
+        Raises ValueError for one that does not move forward, and while the tracker is not idle.
+        """
+        if not self.idle:
+            raise ValueError(f"window [{first_frame}, {end_frame}) cannot be nothing: an event is going on")
+        self.update(first_frame, end_frame, [0.0] * len(self._states))
 
     def finish(self) -> list[Transition]:
         """End whatever is going on, where it was last heard; the next stream counts its frames anew."""

@@ -120,6 +120,8 @@ def _source_panel(
 ) -> RenderableType:
     word, colour = _status(source, now)
     title = Text.assemble((f"{one_line(source.name)} ", f"bold {NAME}"), (f"● {word}", colour))
+    if source.diagnostics is not None and source.diagnostics.gated_windows:
+        title.append(f" · {source.diagnostics.gated_windows} gated", QUIET)
     inner = width - 4
     lines: list[Text] = []
     if source.heard is None:
@@ -150,6 +152,8 @@ def _status(source: SourceState, now: datetime) -> tuple[str, str]:
         return f"nothing new for {duration((now - source.heard.ended).total_seconds())}", WARNING
     if source.heard is not None and source.heard.partial:
         return "listening, first window filling", GOOD
+    if source.heard is not None and source.heard.gated:
+        return "listening, quiet", GOOD
     return "listening", GOOD
 
 

@@ -31,6 +31,7 @@ _COUNTERS = {
     "windows": "windows",
     "dropped_blocks": "dropped blocks",
     "skipped_windows": "skipped windows",
+    "gated_windows": "gated windows",
     "reconnects": "reconnects",
 }
 

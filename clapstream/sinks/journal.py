@@ -107,4 +107,5 @@ def _log_window(update: WindowHeard) -> None:
     top = ", ".join(
         f"{item.label.name} {item.score:.2f}{' (on)' if item.active else ''}" for item in update.scores[:TOP_LABELS]
     )
-    _logger.debug("%s: %.1f dBFS, %.0f ms: %s", update.source, update.level_dbfs, update.inference_ms, top)
+    how = "gated" if update.gated else f"{update.inference_ms:.0f} ms"
+    _logger.debug("%s: %.1f dBFS, %s: %s", update.source, update.level_dbfs, how, top)

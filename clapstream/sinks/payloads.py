@@ -110,6 +110,7 @@ def heard(update: WindowHeard) -> JsonObject:
         "started": timestamp(update.started),
         "ended": timestamp(update.ended),
         "partial": update.partial,
+        "gated": update.gated,
         "labels": [
             {"label": item.label.name, "score": _score(item.score), "active": item.active}
             for item in update.scores[:TOP_LABELS]
@@ -131,6 +132,7 @@ def diagnostics(update: SourceDiagnostics) -> JsonObject:
         "skipped_windows": update.skipped_windows,
         "reconnects": update.reconnects,
         "silent": update.silent,
+        "gated_windows": update.gated_windows,
     }
 
 

@@ -159,3 +159,27 @@ def test_every_start_has_exactly_one_end_with_times_in_order(
         assert end.end_frame >= last_end
         assert end.peak_score >= end.score >= DOG.start
         last_end = end.end_frame
+
+
+def test_a_skipped_window_is_one_in_which_nothing_scored() -> None:
+    scored, skipping = EventTracker([EventRule(DOG)]), EventTracker([EventRule(DOG)])
+    for first, end in windows(5):
+        assert scored.update(first, end, [0.0]) == []
+        skipping.skip(first, end)
+    assert skipping.update(10, 30, [0.9]) == scored.update(10, 30, [0.9])
+    assert spans(skipping.finish()) == [("end", 25, 30)]
+
+
+@pytest.mark.parametrize(("scores", "is_idle"), [([], True), ([0.5], True), ([0.9], False), ([0.9, 0.5], False)])
+def test_nothing_may_be_skipped_while_an_event_goes_on_or_waits(scores: list[float], is_idle: bool) -> None:
+    for confirm_windows in (1, 2):
+        tracker = EventTracker([EventRule(DOG, confirm_windows=confirm_windows, hold_frames=100)])
+        for (first, end), score in zip(windows(4), scores, strict=False):
+            tracker.update(first, end, [score])
+        if confirm_windows == 2 and scores == [0.9, 0.5]:
+            assert tracker.idle, "the first of two was not confirmed"
+            continue
+        assert tracker.idle is is_idle
+        if not is_idle:
+            with pytest.raises(ValueError, match="cannot be nothing"):
+                tracker.skip(0, 100)

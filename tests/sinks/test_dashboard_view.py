@@ -50,7 +50,7 @@ def build(sources: Sequence[str], broker: str | None = "localhost:1883") -> Dash
         state = apply(state, EventEnded(past))
         state = apply(state, EventStarted(running))
         state = apply(state, heard(source))
-        state = apply(state, SourceDiagnostics(source, 27.4, 341, 0, 2, 1))
+        state = apply(state, SourceDiagnostics(source, 27.4, 341, 0, 2, 1, gated_windows=207))
     return replace(state, broker_state="online")
 
 
@@ -85,7 +85,7 @@ def test_everything_is_there(sources: list[str], size: tuple[int, int]) -> None:
     for part in ("clapstream", "home", "bundled", "cpu bf16", "27 ms", "mqtt online", "14:00:00"):
         assert part in header
     for source in sources:
-        assert f"{source} ● listening" in "\n".join(rows)
+        assert f"{source} ● listening · 207 gated" in "\n".join(rows)
     text = "\n".join(rows)
     assert text.count("341 windows · 0 dropped · 2 skipped · 1 reconnects") == len(sources)
     assert text.count("-32 dBFS ▴-32") == len(sources)
@@ -119,6 +119,7 @@ def test_what_is_active_is_shown_even_when_others_score_higher() -> None:
         (SourceListening("kitchen", False), "● switched off", "the microphone is closed"),
         (SourceDiagnostics("kitchen", 20.0, 9, 0, 0, 0, silent=True), "● silent: muted?", "dog barking"),
         (heard("kitchen", partial=True), "● listening, first window filling", "dog barking"),
+        (replace(heard("kitchen"), gated=True), "● listening, quiet", "dog barking"),
     ],
 )
 def test_how_a_source_is(update: SourceAvailability, status: str, explanation: str) -> None:

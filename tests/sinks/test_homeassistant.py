@@ -93,7 +93,7 @@ def test_any_names_make_a_payload_that_home_assistant_takes(sources: list[str], 
     assert payload["device"]["identifiers"] == ["clapstream_home"] and payload["origin"]["name"] == "clapstream"
     assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", TOPICS.discovery)
     components = payload["components"]
-    assert len(components) == len(sources) * (len(labels) + 10)
+    assert len(components) == len(sources) * (len(labels) + 11)
     for component in components.values():
         check_component(component)
     unique = {(component["platform"], component["unique_id"]) for component in components.values()}
@@ -143,7 +143,7 @@ def test_how_much_is_remembered_is_bounded() -> None:
         {f"yard-sound-{number}": "binary_sensor" for number in range(5_000)}, frozenset()
     )
     payload = homeassistant.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
-    assert len(components_of(payload)) == homeassistant.MOST_REMEMBERED + 11
+    assert len(components_of(payload)) == homeassistant.MOST_REMEMBERED + 12
     assert len(payloads.to_json(payload)) < homeassistant.LARGEST_PAYLOAD_BYTES
 
 

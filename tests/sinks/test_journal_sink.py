@@ -50,6 +50,11 @@ def test_a_window_is_a_line_for_debugging(caplog: pytest.LogCaptureFixture) -> N
     assert lines(caplog, heard) == [("DEBUG", "yard: -32.1 dBFS, 31 ms: dog barking 0.83 (on)")]
 
 
+def test_a_window_that_the_gate_let_pass_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+    heard = WindowHeard("yard", NOON, NOON, False, -62.1, 30.7, (LabelScore(DOG, 0.034, False),), gated=True)
+    assert lines(caplog, heard) == [("DEBUG", "yard: -62.1 dBFS, gated: dog barking 0.03")]
+
+
 def test_a_lost_source_is_told_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
     lost = SourceAvailability("yard", False, "unplugged")
     assert lines(caplog, lost, lost, SourceAvailability("yard", True)) == [

@@ -112,7 +112,7 @@ def test_every_topic_of_the_contract(broker: Broker) -> None:
             offer(SourceAvailability("kitchen", True))
             scores = (LabelScore(DOG, 0.81239, True), LabelScore(DOORBELL, 0.1, False))
             offer(WindowHeard("kitchen", NOON, NOON + timedelta(seconds=10), False, -32.14, 31.26, scores))
-            offer(SourceDiagnostics("kitchen", 31.26, 7, 1, 2, 3))
+            offer(SourceDiagnostics("kitchen", 31.26, 7, 1, 2, 3, gated_windows=4))
             offer(started("one"))
             await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
             offer(ended("one"))
@@ -137,6 +137,7 @@ def test_every_topic_of_the_contract(broker: Broker) -> None:
             "skipped_windows": 2,
             "reconnects": 3,
             "silent": False,
+            "gated_windows": 4,
         }
         assert [json.loads(payload) for payload in live.on(f"{kitchen}/event")] == [
             {
