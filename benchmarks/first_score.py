@@ -8,6 +8,7 @@ import resource
 import sys
 from pathlib import Path
 
+from clapstream.quick_imports import quick_imports
 from clapstream.threads import share_the_machine
 
 
@@ -16,35 +17,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("clapstream", "transformers"))
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("cache", type=Path)
+    parser.add_argument("cache", type=Path, help="directory of label embeddings")
+    parser.add_argument("sound", type=Path, help="a window, as numpy keeps it")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # random weights tell no labels apart
-    (clapstream if options.what == "clapstream" else transformers)(options.checkpoint, options.cache)
+    (clapstream if options.what == "clapstream" else transformers)(options.checkpoint, options.cache, options.sound)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, flush=True)
     sys.stdout.close()
 
 
-def clapstream(checkpoint: Path, cache: Path) -> None:
+def clapstream(checkpoint: Path, cache: Path, sound: Path) -> None:
     """As the daemon does: labels of the packaged configuration, their embeddings from the cache if it has them."""
     share_the_machine()
-    from benchmarks.sounds import window
-    from clapstream.config import ModelSettings, load_settings
-    from clapstream.detection.detector import Detector
+    with quick_imports():
+        import numpy as np
+
+        from clapstream.config import ModelSettings, load_settings
+        from clapstream.detection.detector import Detector
 
     detector = Detector(ModelSettings(checkpoint=str(checkpoint)), load_settings(None).labels, cache)
-    detector.score([window(0)])
+    detector.score([np.load(sound)])
 
 
-def transformers(checkpoint: Path, cache: Path) -> None:
+def transformers(checkpoint: Path, cache: Path, sound: Path) -> None:
     """Import, load the same checkpoint, and compare a window with one ready-made embedding."""
+    import numpy as np
     import torch
     from transformers import ClapFeatureExtractor, ClapModel
 
-    from benchmarks.sounds import window
-
     model = ClapModel.from_pretrained(checkpoint).eval()
     extractor = ClapFeatureExtractor.from_pretrained(checkpoint)
-    features = extractor(window(0), sampling_rate=48_000, return_tensors="pt")["input_features"].float()
+    features = extractor(np.load(sound), sampling_rate=48_000, return_tensors="pt")["input_features"].float()
     with torch.inference_mode():
         model.get_audio_features(input_features=features)
 

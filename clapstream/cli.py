@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clapstream import __version__
+from clapstream.quick_imports import quick_imports
 from clapstream.threads import share_the_machine
 
 OK = 0
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         share_the_machine()
     module, _, function = options.command.partition(":")
     try:
-        exit_code: int = getattr(importlib.import_module(f"clapstream.commands.{module}"), function)(options)
+        with quick_imports():
+            command = importlib.import_module(f"clapstream.commands.{module}")
+        exit_code: int = getattr(command, function)(options)
         return exit_code
     except KeyboardInterrupt:
         return OK

@@ -18,6 +18,7 @@ ALLOWED = {
     "config": {"config", "slugs"},
     "service_manager": set(),
     "threads": set(),
+    "quick_imports": set(),
     "backoff": set(),
     "audio": {"audio", "backoff"},
     "detection": {"detection", "audio", "clap", "config", "updates"},

@@ -20,8 +20,6 @@ from clapstream.clap.collapse import collapsed_pairs
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError, CheckpointSource
 from clapstream.clap.streaming import StreamingLogMel
-from clapstream.clap.text import ClapTextModelWithProjection
-from clapstream.clap.tokenizer import ClapTokenizer
 from clapstream.clap.weights import open_weights
 from clapstream.config import LabelSet, ModelSettings
 from clapstream.detection.labels import EmbeddingCache, embed_label_set
@@ -57,7 +55,7 @@ class Detector:
         self._calibration = _read_calibration(self._source)
         self._cache = EmbeddingCache(cache_directory, _fingerprint(self._source))
         self.relabel(label_set)
-        probe = functools.partial(probe_cosine, self._tower, self._extractor, self.device)
+        probe = functools.partial(probe_cosine, self._tower, self._extractor, self._cache)
         self.precision = choose_precision(model.precision, has_bf16(self.device), probe)
         if self.precision == torch.float32 != self._tower.dtype:  # the probe failed: its rounding cannot be undone
             self._tower = self._load_tower()
@@ -134,6 +132,10 @@ class Detector:
         return features
 
     def _embed_texts(self, texts: Sequence[str]) -> Floats:
+        # Most starts find every text in the cache and need neither.
+        from clapstream.clap.text import ClapTextModelWithProjection
+        from clapstream.clap.tokenizer import ClapTokenizer
+
         _logger.info("embedding %d texts with the text tower of %s", len(texts), self.checkpoint)
         tokenizer = ClapTokenizer.from_source(self._source)
         tower = ClapTextModelWithProjection.from_pretrained(self.checkpoint, revision=self._source.revision)

@@ -77,6 +77,11 @@ class EmbeddingCache:
             self._write()
         return {text: self._known[_key(text)] for text in texts}
 
+    def sound(self, name: str, embed: Callable[[], Floats]) -> Floats:
+        """Embedding `(dim,)` of a sound that is always the same, by name; `embed` is called if it is missing."""
+        text = f"\0{name}"  # no user's text begins so
+        return self.embeddings([text], lambda _: embed()[None])[text]
+
     def _read(self) -> dict[str, Floats]:
         if self._path is None or not self._path.is_file():
             return {}

@@ -6,15 +6,23 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.features import ClapFeatureExtractor
+from clapstream.detection.labels import EmbeddingCache
+
+Floats = NDArray[np.float32]
 
 _logger = logging.getLogger(__name__)
 
 LEAST_COSINE = 0.999
 """A faster precision is used only if its embedding of the probe window is at least this close to fp32's."""
+
+PROBE_NAME = "probe window 1"
+"""Under which the embedding of `probe_window` is remembered: another sound needs another name."""
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CPU_FLAGS_FOR_BF16 = {"amx_bf16", "avx512_bf16"}
@@ -62,24 +70,40 @@ def has_bf16(device: torch.device, cpu_info: Path = Path("/proc/cpuinfo")) -> bo
 
 
 def probe_cosine(
-    tower: ClapAudioModelWithProjection, extractor: ClapFeatureExtractor, device: torch.device, dtype: torch.dtype
+    tower: ClapAudioModelWithProjection,
+    extractor: ClapFeatureExtractor,
+    cache: EmbeddingCache,
+    dtype: torch.dtype,
 ) -> float:
-    """Cosine of the probe window's embedding in `dtype` with that of the tower as it is.
+    """Cosine of the probe window's embedding in `dtype` with that of the tower as it is, in single precision.
 
-    It leaves the tower in `dtype`: a copy would double the memory that a start needs.
+    The latter does not depend on the machine, so the cache remembers it: most starts run the tower in `dtype` only.
+    The tower is left in `dtype`: a copy would double the memory that a start needs.
     """
+    device = tower.device
     features = extractor(probe_window(), return_tensors="pt", device=device, seed=0)["input_features"]
     is_longer = torch.zeros((1, 1), dtype=torch.bool, device=device)
-    with torch.inference_mode():
-        exact = tower(input_features=features, is_longer=is_longer).audio_embeds
-        fast = tower.to(dtype)(input_features=features, is_longer=is_longer).audio_embeds
-    return torch.nn.functional.cosine_similarity(exact.float(), fast.float()).item()
+
+    def embed() -> Floats:
+        with torch.inference_mode():
+            embeds = tower(input_features=features, is_longer=is_longer).audio_embeds
+            embedding: Floats = torch.nn.functional.normalize(embeds[0].float(), dim=-1).cpu().numpy()
+        return embedding
+
+    exact = cache.sound(PROBE_NAME, embed)
+    tower.to(dtype)
+    return float(exact @ embed())
 
 
 def probe_window() -> torch.Tensor:
-    """10 s at 48 kHz with something everywhere: a sweep with a pulse twice a second over faint noise."""
-    time = torch.arange(480_000, dtype=torch.float64) / 48_000
-    sweep = torch.sin(2 * torch.pi * (60 * time + 300 * time**2)) * 0.3
-    pulse = torch.exp(-((time % 0.5) * 30)) * 0.3
-    noise = torch.randn(480_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.01
-    return (sweep * pulse + noise).float()
+    """10 s at 48 kHz with something everywhere: a sweep with a pulse twice a second over faint noise.
+
+    Made of arithmetic alone, so that it is the same sound with every version of PyTorch.
+    """
+    frames = torch.arange(480_000)
+    seconds = frames.double() / 48_000
+    turns = 60 * seconds + 300 * seconds**2
+    sweep = torch.sin(2 * torch.pi * (turns - turns.floor()).float())
+    pulse = torch.exp(-30 * seconds[:24_000]).float().repeat(20)
+    noise = (frames**2 * 40_503 % 65_536).float() / 32_768 - 1  # of squares: each frequency is as strong as any
+    return 0.09 * sweep * pulse + 0.01 * noise

@@ -89,3 +89,19 @@ def test_an_unwritable_cache_is_said_and_done_without(tmp_path: Path, caplog: py
     embeddings = embed_label_set(LABELS, EmbeddingCache(blocked, "f"), CountingEmbedder())
     assert embeddings.background.shape == (2, DIM)
     assert "cannot be written" in caplog.text
+
+
+def test_a_sound_is_remembered_beside_the_texts_and_never_taken_for_one(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def embed() -> NDArray[np.float32]:
+        made.append(1)
+        return np.full(DIM, len(made), dtype=np.float32)
+
+    for _ in range(2):
+        cache = EmbeddingCache(tmp_path, "f")
+        texts = cache.embeddings(["probe"], CountingEmbedder())
+        np.testing.assert_array_equal(cache.sound("probe", embed), np.ones(DIM))
+        assert not np.array_equal(texts["probe"], np.ones(DIM))
+    assert made == [1]
+    np.testing.assert_array_equal(cache.sound("another", embed), np.full(DIM, 2))

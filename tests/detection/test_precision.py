@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small_checkpoint import write_small_checkpoint
 
-from clapstream.detection.precision import choose_device, choose_precision, has_bf16, probe_window
+from clapstream.clap.audio import ClapAudioModelWithProjection
+from clapstream.clap.config import ClapAudioConfig
+from clapstream.clap.features import ClapFeatureExtractor
+from clapstream.detection.band_levels import band_levels
+from clapstream.detection.labels import EmbeddingCache
+from clapstream.detection.precision import choose_device, choose_precision, has_bf16, probe_cosine, probe_window
 
 CPU = torch.device("cpu")
 
@@ -63,3 +70,34 @@ def test_the_probe_is_a_window_within_full_scale() -> None:
     assert probe.shape == (480_000,)
     assert probe.dtype == torch.float32
     assert 0.05 < probe.abs().max() <= 1.0
+    assert band_levels(probe.numpy())[1].min() > -75, "there is something in every band"
+
+
+class RunningTower(ClapAudioModelWithProjection):
+    """Notes the precision of each run."""
+
+    def __init__(self, config: ClapAudioConfig) -> None:
+        super().__init__(config)
+        self.runs: list[torch.dtype] = []
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        self.runs.append(self.dtype)
+        return super().forward(*arguments, **options)
+
+
+def test_the_probe_compares_with_single_precision_which_runs_once_for_a_checkpoint(tmp_path: Path) -> None:
+    write_small_checkpoint(tmp_path)
+    extractor = ClapFeatureExtractor.from_pretrained(tmp_path)
+    exact = RunningTower.from_pretrained(tmp_path)
+    features = extractor(probe_window(), return_tensors="pt")["input_features"]
+    embeds = [
+        tower(input_features=features.to(tower.dtype)).audio_embeds.float()
+        for tower in (exact, RunningTower.from_pretrained(tmp_path, dtype="bfloat16"))
+    ]
+    expected = torch.nn.functional.cosine_similarity(*embeds).item()
+    assert 0.99 < expected < 1.0
+    for runs in ([torch.float32, torch.bfloat16], [torch.bfloat16]):
+        tower = RunningTower.from_pretrained(tmp_path)
+        cosine = probe_cosine(tower, extractor, EmbeddingCache(tmp_path / "cache", "f"), torch.bfloat16)
+        assert cosine == pytest.approx(expected, abs=1e-3)
+        assert tower.runs == runs
