@@ -60,5 +60,5 @@ def cosine(first: Sequence[float], second: Sequence[float]) -> float:
 def reference_of(measured: Measured, among: Sequence[Measured]) -> Measured | None:
     """The reference that has the same checkpoint, batch size and device, or else the CPU's."""
     same = [other for other in among if (other.checkpoint, other.batch) == (measured.checkpoint, measured.batch)]
-    device = " cuda" if measured.peer.endswith("cuda") else ""
+    device = " cuda" if " cuda" in measured.peer else ""
     return next((other for other in same if other.peer == REFERENCE + device), None)

@@ -33,6 +33,8 @@ def make_peer(name: str, checkpoint: Path, exported: Path | None, threads: int) 
     kind, precision, *device = name.split()
     torch.set_num_threads(threads)
     where = torch.device(device[0] if device else "cpu")
+    if kind == "clapstream" and device[1:] == ["graph"]:
+        return ClapstreamGraph(checkpoint, precision, where)
     if kind == "clapstream":
         return Clapstream(checkpoint, PRECISIONS[precision], where)
     if kind == "transformers":
@@ -70,6 +72,29 @@ class Clapstream:
     def embed(self, features: torch.Tensor) -> Floats:
         found: Floats = self._tower(features).audio_embeds.float().cpu().numpy()
         return found
+
+
+class ClapstreamGraph:
+    """This project as its detector runs on a GPU: from sound to embedding in one piece, all of it in `embed`."""
+
+    def __init__(self, checkpoint: Path, precision: str, device: torch.device) -> None:
+        from clapstream.config import LabelSet, LabelSettings, ModelSettings
+        from clapstream.detection.detector import Detector
+
+        settings = ModelSettings.model_validate(
+            {"checkpoint": str(checkpoint), "device": str(device), "precision": precision}
+        )
+        labels = LabelSet(labels=(LabelSettings(name="a sound"),), background=("silence",))
+        self._detector = Detector(settings, labels, None)
+
+    def features(self, windows: Sequence[Floats]) -> Sequence[Floats]:
+        return windows
+
+    def hop_features(self, window: Floats, first_frame: int) -> Floats:
+        return window
+
+    def embed(self, features: Sequence[Floats]) -> Floats:
+        return self._detector.embed(features)
 
 
 class ReferenceFeatures:

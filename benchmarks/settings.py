@@ -15,7 +15,13 @@ CPU_PEERS = (
     "clapstream fp32",
     "clapstream bf16",
 )
-GPU_PEERS = ("transformers fp32 cuda", "clapstream fp32 cuda", "clapstream bf16 cuda", "clapstream fp16 cuda")
+GPU_PEERS = (
+    "transformers fp32 cuda",
+    "clapstream fp32 cuda",
+    "clapstream bf16 cuda",
+    "clapstream fp16 cuda",
+    "clapstream bf16 cuda graph",
+)
 REFERENCE = "transformers fp32"
 """What every ratio and cosine is against."""
 

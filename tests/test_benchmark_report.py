@@ -40,6 +40,7 @@ def test_the_reference_is_that_of_the_same_device_checkpoint_and_batch() -> None
     among = [on_gpu, other_batch, SLOW]
     assert reference_of(FAST, among) is SLOW
     assert reference_of(Measured("clapstream fp16 cuda", "full-size", 1), among) is on_gpu
+    assert reference_of(Measured("clapstream bf16 cuda graph", "full-size", 1), among) is on_gpu
     assert reference_of(Measured("clapstream fp32", "full-size", 64), among) is None
 
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from clapstream.audio.position import StreamPosition
 from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.collapse import collapsed_pairs
-from clapstream.clap.features import ClapFeatureExtractor
+from clapstream.clap.features import FUSED_VIEWS, ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError, CheckpointSource
 from clapstream.clap.streaming import StreamingLogMel
 from clapstream.clap.weights import open_weights
 from clapstream.config import LabelSet, ModelSettings
+from clapstream.detection.device_batches import DeviceBatches
 from clapstream.detection.labels import EmbeddingCache, embed_label_set
 from clapstream.detection.precision import choose_device, choose_precision, has_bf16, probe_cosine
 from clapstream.detection.scorer import Calibration, Scorer
@@ -60,6 +61,16 @@ class Detector:
         if self.precision == torch.float32 != self._tower.dtype:  # the probe failed: its rounding cannot be undone
             self._tower = self._load_tower()
         self._tower.to(self.precision)
+        self._device_batches = self._record_batches() if self.device.type == "cuda" else None
+
+    def _record_batches(self) -> DeviceBatches | None:
+        """The way for GPUs, None where it cannot be recorded: the general one is slower and does as well."""
+        try:
+            with torch.inference_mode():
+                return DeviceBatches(self._embed_sounds, self._extractor.nb_max_samples, self.device)
+        except RuntimeError as error:
+            _logger.warning("CUDA graphs are off, each batch takes longer: %s", error)
+            return None
 
     def _load_tower(self) -> ClapAudioModelWithProjection:
         tower = ClapAudioModelWithProjection.from_pretrained(self._source.name, revision=self._source.revision)
@@ -92,16 +103,22 @@ class Detector:
         A window shorter than the model's is repeat-padded, as CLAP does. With `positions`, what an earlier window
         of the same stream had is not computed again.
         """
+        if self._device_batches is not None:
+            return self._device_batches(windows)
         features = self.features(windows, positions).to(self.device)
         at_once = _WINDOWS_AT_ONCE_ON_CPU if self.device.type == "cpu" else len(windows)
         rows = [self._embed_batch(batch) for batch in torch.split(features, at_once)]
         embeddings: Floats = torch.cat(rows).cpu().numpy()
         return embeddings
 
+    def _embed_sounds(self, sounds: torch.Tensor) -> torch.Tensor:
+        """Whole windows `(batch, frames)` on the device to unit-length embeddings `(batch, dim)` there."""
+        views = FUSED_VIEWS if self._extractor.truncation == "fusion" else 1
+        return self._embed_batch(self._extractor.log_mel(sounds).unsqueeze(1).expand(-1, views, -1, -1))
+
     def _embed_batch(self, features: torch.Tensor) -> torch.Tensor:
-        # No window is longer than the model's, so a fused checkpoint never needs its four views.
-        is_longer = torch.zeros((len(features), 1), dtype=torch.bool, device=self.device)
-        output = self._tower(input_features=features, is_longer=is_longer)
+        # No window is longer than the model's, so a fused checkpoint need not even ask which are (and wait for it).
+        output = self._tower(input_features=features, is_longer=None)
         return torch.nn.functional.normalize(output.audio_embeds.float(), dim=-1)
 
     def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Floats:
