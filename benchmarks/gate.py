@@ -1,7 +1,7 @@
-"""Does the gate change any event? The evaluation scenes, and steady noise with faint and loud sounds in it.
+"""Does the gate change any event? The evaluation scenes, real rooms and steady noise with faint and loud sounds.
 
-    python -m benchmarks.gate                     # about a quarter of an hour on one core
-    python -m benchmarks.gate --scenes 4 --noises 4
+    python -m benchmarks.gate                     # about half an hour on one core
+    python -m benchmarks.gate --scenes 4 --rooms 4 --noises 4
 
 Every window is scored once. Then the events are made of the scores with and without the gate, at the thresholds of
 the packaged labels and at parts of them: what a model that hears better would report.
@@ -101,18 +101,24 @@ class Figures:
 
 @torch.inference_mode()
 def main() -> None:
-    """Print a table of both kinds of sound at all thresholds."""
+    """Print a table of all kinds of sound at all thresholds."""
     share_the_machine()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
     parser.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
     parser.add_argument("--scenes", type=int, default=scenes.SCENES, help="how many evaluation scenes")
+    parser.add_argument("--rooms", type=int, default=12, help="how many rooms of ten minutes each")
     parser.add_argument("--noises", type=int, default=2 * len(NOISES), help="how many times ten minutes of noise")
     options = parser.parse_args()
     settings = load_settings(None)
     model = settings.model.model_copy(update={"checkpoint": options.checkpoint})
     detector = Detector(model, settings.labels, settings.cache_directory)
     print("sounds    thresholds  windows  passed  events  changed")
-    for kind, sounds in (("scenes", led_scenes(options.scenes)), ("noise", noises(options.noises))):
+    kinds = {
+        "scenes": led_scenes(options.scenes),
+        "rooms": rooms(options.rooms),
+        "noise": noises(options.noises),
+    }
+    for kind, sounds in kinds.items():
         figures = {part: Figures() for part in THRESHOLDS}
         for samples in sounds:
             compare(samples, Model(detector), settings, figures)
@@ -170,22 +176,37 @@ def led_scenes(count: int) -> Iterator[Floats]:
         yield np.concatenate([lead_in, scene.samples, lead_out])
 
 
+def rooms(count: int) -> Iterator[Floats]:
+    """Ten minutes each of one room's tone, a recording of some seconds that is repeated, with sounds in it."""
+    kind = scenes.BACKGROUNDS[0]
+    files = scenes._background_files(scenes.DATA, kind)
+    for index in range(count):
+        random = np.random.default_rng([6, index])
+        tone = at_level(scenes._read(files[random.integers(len(files))]), kind.rms_dbfs)
+        yield add_sounds(extend(tone, NOISE_SECONDS * RATE_HZ), kind.rms_dbfs, random)
+
+
 def noises(count: int) -> Iterator[Floats]:
-    """Ten minutes each of steady noise and mains hum, with a clip of a random label every half minute or so."""
-    clips = scenes._clips_by_label(scenes.DATA)
-    labels = sorted(clips)
+    """Ten minutes each of steady noise and mains hum, with sounds in it."""
     for index in range(count):
         random = np.random.default_rng([5, index])
         kind, dbfs = NOISES[index % len(NOISES)]
-        room = steady_noise(kind, dbfs, random)
-        at = 100 * RATE_HZ
-        while at < len(room) - 40 * RATE_HZ:
-            of_label = clips[labels[random.integers(len(labels))]]
-            sound = trim(scenes._read(of_label[random.integers(len(of_label))]))
-            sound = at_level(sound, dbfs + random.uniform(*ABOVE_NOISE_DB))
-            room[at : at + len(sound)] += sound
-            at += len(sound) + round(random.uniform(*PAUSE_SECONDS) * RATE_HZ)
-        yield np.clip(room, -1.0, 1.0)
+        yield add_sounds(steady_noise(kind, dbfs, random), dbfs, random)
+
+
+def add_sounds(room: Floats, dbfs: float, random: np.random.Generator) -> Floats:
+    """Add a clip of a random label every half minute or so to a room of that RMS level."""
+    clips = scenes._clips_by_label(scenes.DATA)
+    labels = sorted(clips)
+    sounding = room.copy()
+    at = 100 * RATE_HZ
+    while at < len(room) - 40 * RATE_HZ:
+        of_label = clips[labels[random.integers(len(labels))]]
+        sound = trim(scenes._read(of_label[random.integers(len(of_label))]))
+        sound = at_level(sound, dbfs + random.uniform(*ABOVE_NOISE_DB))
+        sounding[at : at + len(sound)] += sound
+        at += len(sound) + round(random.uniform(*PAUSE_SECONDS) * RATE_HZ)
+    return np.clip(sounding, -1.0, 1.0)
 
 
 def steady_noise(kind: str, dbfs: float, random: np.random.Generator) -> Floats:
