@@ -100,7 +100,7 @@ class Gate:
         span_from = end_frame - self.span_frames
         if newest_frame != self._heard_to:
             self._steady_from = None
-        if self._floor.distance_db(levels) > self._rule.margin_db:
+        if not self._floor.distance_db(levels) <= self._rule.margin_db:  # so written, what is no number is no floor
             self._steady_from = None
         elif self._steady_from is None:
             self._steady_from = span_from

@@ -80,6 +80,12 @@ def test_after_a_sound_a_whole_window_is_scored_again() -> None:
     assert room.hear_all([-40.0, *[-60.0] * 5]) == [False, False, False, False, True, True]
 
 
+def test_what_is_no_number_does_not_pass() -> None:
+    room = listener()
+    assert room.hear_all([-60.0] * 5)[-1]
+    assert not room.hear(float("nan"))
+
+
 @pytest.mark.parametrize(("share", "opens"), [(0.49, True), (0.5, False), (1.7, False)])
 def test_the_model_must_agree(share: float, opens: bool) -> None:
     room = listener(learned=False)
