@@ -132,6 +132,7 @@ class SourcePipeline:
         self._stream: _Stream | None = None
         self._listening = True
         self._switched = asyncio.Event()
+        self._switched_off = False
         self._consumer: asyncio.Task[None] | None = None
         self._progress = asyncio.Event()
         self._windows = 0
@@ -144,14 +145,18 @@ class SourcePipeline:
         """Listen until cancelled or until a finite source has ended; whatever is going on then ends too."""
         self._publish(SourceListening(self._source.name, self._listening))
         while True:
-            await self._switched_on()
+            await self._until_switched_on()
             self._consumer = asyncio.create_task(self._consume(), name=f"source {self._source.name}")
             try:
                 await self._consumer
             except asyncio.CancelledError:
                 current = asyncio.current_task()
-                if self._listening or (current is not None and current.cancelling()):
+                if current is not None and current.cancelling():
                     raise
+                if not self._switched_off:
+                    # Passed on, it would end this source and nobody would notice: a task group ignores it.
+                    raise RuntimeError(f"source {self._source.name} was cancelled, but by nobody") from None
+                self._switched_off = False  # and perhaps on again, while the source was closing
             else:
                 return
             finally:
@@ -165,7 +170,8 @@ class SourcePipeline:
         self._publish(SourceListening(self._source.name, listening))
         if listening:
             self._switched.set()
-        elif self._consumer is not None:
+        elif self._consumer is not None and not self._switched_off:
+            self._switched_off = True
             self._consumer.cancel()
 
     def replace_rules(self, rules: Sequence[EventRule]) -> None:
@@ -175,7 +181,7 @@ class SourcePipeline:
         if self._stream is not None and self._stream.gate is not None:
             self._stream.gate.distrust()
 
-    async def _switched_on(self) -> None:
+    async def _until_switched_on(self) -> None:
         while not self._listening:
             self._switched.clear()
             await self._switched.wait()

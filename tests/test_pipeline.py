@@ -35,14 +35,14 @@ LOUD = LabelInfo("loud", "loud", start=0.6, stop=0.4)
 
 
 class ScriptedSource:
-    """Plays items that the test puts into its queue; None ends it."""
+    """Plays items that the test puts into its queue; None ends it, an exception is raised."""
 
     def __init__(self) -> None:
         self.name = "hall"
         self.dropped_blocks = 0
         self.reconnects = 0
         self.silent = False
-        self.queue: asyncio.Queue[SourceItem | None] = asyncio.Queue()
+        self.queue: asyncio.Queue[SourceItem | BaseException | None] = asyncio.Queue()
         self.opened = 0
         self.closed = 0
 
@@ -50,6 +50,8 @@ class ScriptedSource:
         self.opened += 1
         try:
             while (item := await self.queue.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
                 yield item
         finally:
             self.closed += 1
@@ -261,6 +263,40 @@ def test_the_switch_closes_the_source_and_opens_it_again() -> None:
 
     run(bench, body)
     assert [update.listening for update in bench.of(SourceListening)] == [True, False, True]
+
+
+@pytest.mark.parametrize("flips", [2, 4])
+def test_a_switch_flipped_faster_than_the_source_closes_leaves_it_open(flips: int) -> None:
+    bench = Bench()
+
+    async def body(task: asyncio.Task[None]) -> None:
+        bench.source.queue.put_nowait(StreamOpened(NOON))
+        bench.hops([0.9])
+        await settle()
+        for flip in range(flips):
+            bench.pipeline.set_listening(flip % 2 == 1)
+        await settle()
+        assert not task.done()
+        assert (bench.source.opened, bench.source.closed) == (2, 1)
+        bench.source.queue.put_nowait(StreamOpened(NOON))
+        bench.hops([0.9])
+        await settle()
+        assert len(bench.of(EventStarted)) == 2
+
+    run(bench, body)
+
+
+def test_a_source_that_is_cancelled_by_nobody_ends_the_run() -> None:
+    """A task group takes a cancelled task for one that is done: the source would be gone and nobody would know."""
+    bench = Bench()
+
+    async def body(task: asyncio.Task[None]) -> None:
+        await settle()
+        bench.source.queue.put_nowait(asyncio.CancelledError())
+        with pytest.raises(RuntimeError, match="cancelled, but by nobody"):
+            await task
+
+    run(bench, body)
 
 
 def test_stopping_ends_what_is_going_on_and_says_offline_last() -> None:
