@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,14 @@ def sane_samples(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int
     if replaced:
         samples = np.where(finite, samples, np.float32(0.0))
     return np.clip(samples, -1.0, 1.0), replaced
+
+
+def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return samples of any shape as floats whose full scale is 1.0; integers are centred on 0, bytes on 128."""
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - np.float32(128.0)) / np.float32(128.0)
+    scaled = samples.astype(np.float32)
+    return scaled / np.float32(-np.iinfo(samples.dtype).min) if samples.dtype.kind == "i" else scaled
 
 
 def choose_channel(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:

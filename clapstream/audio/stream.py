@@ -10,16 +10,20 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.recovery import StreamBrokenError, keep_streaming
-from clapstream.audio.samples import choose_channel, sane_samples
+from clapstream.audio.resampling import StreamResampler
+from clapstream.audio.samples import choose_channel, full_scale, sane_samples
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 from clapstream.backoff import Backoff
+
+if TYPE_CHECKING:
+    import av
 
 T = TypeVar("T")
 
@@ -155,6 +159,7 @@ def _hand_over_blocks(url: str, handover: _Handover) -> None:
 
     started = time.monotonic()
     frame = 0
+    reason = "the stream ended"
     try:
         for samples in _mono_samples(url):
             handover.put_from_thread(Block(frame, samples))
@@ -163,30 +168,57 @@ def _hand_over_blocks(url: str, handover: _Handover) -> None:
             if handover.closed.wait(max(0.0, ahead_seconds - AHEAD_SECONDS)):
                 return
     except av.ExitError:
-        raise StreamBrokenError(f"{public_url(url)}: nothing received for {READ_SECONDS:g} s") from None
+        reason = f"nothing received for {READ_SECONDS:g} s"
     except av.FFmpegError as error:  # its own text and traceback would show the URL, password and all
-        raise StreamBrokenError(f"{public_url(url)}: {error.strerror}") from None
-    raise StreamBrokenError(f"{public_url(url)}: the stream ended")
+        reason = error.strerror or "broken"
+    # Not raised above: the failure would be its context, with all that its traceback holds.
+    raise StreamBrokenError(f"{public_url(url)}: {reason}")
 
 
 def _mono_samples(url: str) -> Iterator[NDArray[np.float32]]:
-    """Give mono samples `(frames,)` at `RATE_HZ`, about a block at a time."""
+    """Give mono samples `(frames,)` at `RATE_HZ`, about a block at a time.
+
+    Resampled by soxr like all sources, not by FFmpeg: PyAV's resampler passes sound of a changed rate on unnoticed,
+    and has threads that live as long as the traceback of the failure that ended the stream.
+    """
     import av
 
-    resampler = av.AudioResampler(format="fltp", rate=RATE_HZ)  # mixing is ours: FFmpeg's adds channels up
-    gathered: list[NDArray[np.float32]] = []
     with av.open(url, timeout=(CONNECT_SECONDS, READ_SECONDS), options=OPTIONS) as container:
         if not container.streams.audio:
             raise StreamBrokenError(f"{public_url(url)}: there is no sound in the stream")
+        rate_hz = container.streams.audio[0].rate
+        resampler = _resampler(url, rate_hz)
+        frame, gathered = 0, list[NDArray[np.float32]]()
         for decoded in container.decode(audio=0):
-            for resampled in resampler.resample(decoded):
-                sound, _ = sane_samples(resampled.to_ndarray().T.astype(np.float32, copy=False))
-                gathered.append(choose_channel(sound, "mix"))
-            if sum(map(len, gathered)) >= BLOCK_SECONDS * RATE_HZ:
-                yield np.concatenate(gathered)
+            if decoded.sample_rate != rate_hz:
+                raise StreamBrokenError(f"{public_url(url)}: the rate changed to {decoded.sample_rate} Hz")
+            gathered.append(_mono(url, decoded))
+            if sum(map(len, gathered)) >= BLOCK_SECONDS * rate_hz:
+                samples = np.concatenate(gathered)
                 gathered.clear()
-    if gathered:
-        yield np.concatenate(gathered)
+                yield from (block.samples for block in resampler.push(frame, samples))
+                frame += len(samples)
+        if gathered:
+            yield from (block.samples for block in resampler.push(frame, np.concatenate(gathered)))
+        yield from (block.samples for block in resampler.finish())
+
+
+def _resampler(url: str, rate_hz: int) -> StreamResampler:
+    try:
+        return StreamResampler(rate_hz)
+    except ValueError as error:
+        raise StreamBrokenError(f"{public_url(url)}: {error}") from error
+
+
+def _mono(url: str, decoded: av.AudioFrame) -> NDArray[np.float32]:
+    """Return mono samples `(frames,)` of what a decoder gave: integers or floats, planar or interleaved."""
+    try:
+        planes = decoded.to_ndarray()
+    except ValueError as error:
+        raise StreamBrokenError(f"{public_url(url)}: {error}") from error
+    sound = planes.T if decoded.format.is_planar else planes.reshape(decoded.samples, -1)
+    sound, _ = sane_samples(full_scale(sound))
+    return choose_channel(sound, "mix")
 
 
 def public_url(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.server
 import io
 import itertools
@@ -10,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +96,10 @@ def lost(items: list[SourceItem]) -> bool:
     return isinstance(items[-1], StreamLost)
 
 
+def lost_item(item: SourceItem) -> bool:
+    return isinstance(item, StreamLost)
+
+
 def joined(items: list[SourceItem]) -> np.ndarray:
     blocks = [item for item in items if isinstance(item, Block)]
     assert all(later.first_frame == earlier.end_frame for earlier, later in itertools.pairwise(blocks))
@@ -117,6 +123,22 @@ class TestSound:
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
         assert np.argmax(spectrum) == 440 * len(middle) // RATE_HZ
         assert np.abs(middle).max() == pytest.approx(0.5, abs=0.05)
+
+    @pytest.mark.parametrize(
+        ("container", "subtype", "error"),
+        [
+            ("WAV", "PCM_U8", 1 / 127),
+            ("WAV", "PCM_24", 1e-6),
+            ("WAV", "PCM_32", 1e-6),
+            ("WAV", "DOUBLE", 1e-6),
+            ("FLAC", "PCM_16", 1e-4),
+        ],
+    )
+    def test_samples_of_any_kind_have_the_same_scale(self, container: str, subtype: str, error: float) -> None:
+        stereo = np.stack([tone(0.3), np.zeros_like(tone(0.3))], axis=1)
+        with serving(send(encoded(stereo, RATE_HZ, container, subtype))) as url:
+            samples = joined(listen(Stream("porch", url), lost))
+        np.testing.assert_allclose(samples, tone(0.3) / 2, atol=error)
 
 
 class TestFaults:
@@ -147,6 +169,35 @@ class TestFaults:
             items = listen(source, lambda items: sum(isinstance(item, StreamOpened) for item in items) == 2)
         assert isinstance(items[-2], StreamLost)
         assert source.reconnects == 1
+
+    def test_many_reconnects_leave_no_thread_behind(self) -> None:
+        """Without the garbage collector's help: it may not come by for hours."""
+        sound = encoded(np.stack([tone(0.3, 44_100)] * 2, axis=1), 44_100, "WAV", "PCM_16")
+
+        def threads() -> int:
+            return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+        with serving(send(sound[: len(sound) // 2], claimed=len(sound))) as url:
+            source = Stream("porch", url, backoff=Backoff(0.0, 0.0))
+            gc.disable()
+            try:
+                listen(source, lambda items: sum(map(lost_item, items)) == 2)
+                before = threads()
+                listen(source, lambda items: sum(map(lost_item, items)) == 10)
+                assert threads() <= before + 2
+            finally:
+                gc.enable()
+
+    def test_a_stream_whose_rate_changes_is_opened_again(self) -> None:
+        parts = [encoded(tone(1.0, rate_hz), rate_hz, "MP3", "MPEG_LAYER_III") for rate_hz in (RATE_HZ, 32_000)]
+        with serving(send(b"".join(parts))) as url:
+            items = listen(Stream("porch", url), lost)
+        assert items[-1] == StreamLost(f"{url}: the rate changed to 32000 Hz")
+
+    def test_an_absurd_rate_is_said(self) -> None:
+        with serving(send(encoded(tone(1.0), 100, "WAV", "PCM_16"))) as url:
+            (item,) = listen(Stream("porch", url), lost)
+        assert item == StreamLost(f"{url}: a rate of 100 Hz is not between 1000 and 768000")
 
     def test_a_video_without_sound(self) -> None:
         file = io.BytesIO()
