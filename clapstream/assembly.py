@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
-import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from clapstream.config import (
 from clapstream.daemon import Daemon, Input, label_infos
 from clapstream.detection.detector import Detector
 from clapstream.detection.precision import DeviceError, choose_device
+from clapstream.leaving import STOPPED, leave_at_a_signal, leave_in_time
 from clapstream.sinks.journal import JournalSink
 from clapstream.sinks.mqtt import MqttSink
 from clapstream.worker import WindowDetector
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+FAILURE = 1
+"""The exit code after a crash, so that a service manager starts the daemon again."""
+
 EXPECTED = (SourceError, CheckpointError, DeviceError)
 """What ends a command with a message instead of a traceback: the user can mend it."""
-
-LEAVE_SECONDS = 4.5
-"""By then the sinks have said their last words or never will (see `daemon.GRACE_SECONDS`)."""
 
 
 def listen(settings: Settings, *, dashboard: bool, reload_settings: Callable[[], Settings] | None = None) -> None:
@@ -52,8 +52,7 @@ def listen(settings: Settings, *, dashboard: bool, reload_settings: Callable[[],
     try:
         asyncio.run(_listen(settings, dashboard, reload_settings))
     except BaseExceptionGroup as group:
-        # One cause is reported; what else failed is most often its consequence.
-        raise next(_leaves(group)) from None
+        raise _cause(group) from None
 
 
 def make_input(settings: SourceSettings) -> Input:
@@ -80,7 +79,7 @@ async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable
         load_detector=functools.partial(Detector, settings.model, settings.labels, settings.cache_directory),
         reload_settings=reload_settings,
         on_ready=functools.partial(_tell_ready, view),
-        on_stop=_leave_in_time,
+        on_stop=_leave_soon,
     )
     daemon.add_sink(JournalSink() if view is None else view)
     if settings.mqtt is not None:
@@ -96,14 +95,18 @@ async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable
             on_state=None if view is None else view.set_broker_state,
         )
         daemon.add_sink(sink)
-    await daemon.run()
+    try:
+        await daemon.run()
+    except BaseExceptionGroup as group:
+        # What hangs may be what the crash was about, or a thread that the event loop waits for as it closes.
+        leave_in_time(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
+        raise
 
 
-def _leave_in_time() -> None:
-    """End the process a while after it was asked to stop, whatever then hangs: a name server, a device, a disk."""
-    deadline = threading.Timer(LEAVE_SECONDS, os._exit, args=(0,))
-    deadline.daemon = True
-    deadline.start()
+def _leave_soon() -> None:
+    """After the first signal: a second one ends the process at once, and it ends in time without one."""
+    leave_at_a_signal()
+    leave_in_time(STOPPED)
 
 
 def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
@@ -124,6 +127,11 @@ def _tell_ready(view: DashboardSink | None, detector: WindowDetector) -> None:
     _logger.info("checkpoint %s on %s", detector.checkpoint, runs_on)
     if view is not None:
         view.set_device(runs_on)
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that is reported; what else failed is most often its consequence."""
+    return next(_leaves(group))
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

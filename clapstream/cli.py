@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clapstream import __version__
+from clapstream.leaving import leave_at_a_signal
 from clapstream.quick_imports import quick_imports
 from clapstream.threads import share_the_machine
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up_logging(options.verbose)
     if options.always_on:
         share_the_machine()
+        leave_at_a_signal()  # until the daemon has something to bring down: importing torch takes seconds
     module, _, function = options.command.partition(":")
     try:
         with quick_imports():

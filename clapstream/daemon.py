@@ -1,7 +1,8 @@
 """The daemon: wires sources, model and sinks together, and brings them up and down in the right order.
 
 Sinks live outside the pipelines, so that on the way down the microphones close first, the events that were going on
-end and are published, "offline" is published, and only then the connections close.
+end and are published, "offline" is published, and only then the connections close. The model's thread finishes its
+last batch meanwhile: nobody waits for it but the end of the process.
 """
 
 from __future__ import annotations
@@ -125,19 +126,20 @@ class Daemon:
     async def run(self) -> None:
         """Start, listen, stop. Raises what any part raises that it could not handle itself."""
         with self._signals():
-            async with self._running_sinks(), asyncio.TaskGroup() as tasks:
+            async with asyncio.TaskGroup() as tasks:
                 ready: asyncio.Future[WindowDetector] = asyncio.get_running_loop().create_future()
                 worker = tasks.create_task(self._worker.run(ready.set_result), name="worker")
                 stopped = tasks.create_task(self._stop.wait(), name="stop")
-                either: set[asyncio.Future[Any]] = {ready, stopped}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if ready.done():
-                    if self._on_ready is not None:
-                        self._on_ready(ready.result())
-                    await self._listen(stopped)
-                self._service_manager.stopping()
-                worker.cancel()
-                stopped.cancel()
+                async with self._running_sinks():
+                    either: set[asyncio.Future[Any]] = {ready, stopped}
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                    if ready.done():
+                        if self._on_ready is not None:
+                            self._on_ready(ready.result())
+                        await self._listen(stopped)
+                    self._service_manager.stopping()
+                    worker.cancel()
+                    stopped.cancel()
         _logger.info("stopped")
 
     async def _listen(self, stopped: asyncio.Task[bool]) -> None:
@@ -175,18 +177,18 @@ class Daemon:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the daemon (a second one kills it at once), SIGHUP reloads the labels."""
+        """SIGTERM and SIGINT stop the daemon (a second one kills, unless `on_stop` sees to it), SIGHUP reloads."""
         loop = asyncio.get_running_loop()
         stopping = (signal.SIGTERM, signal.SIGINT)
 
         def stop(number: signal.Signals) -> None:
-            _logger.info("%s: stopping", number.name)
-            self._stop.set()
-            if self._on_stop is not None:
-                self._on_stop()
             for each in stopping:
                 loop.remove_signal_handler(each)
                 signal.signal(each, signal.SIG_DFL)
+            self._stop.set()
+            if self._on_stop is not None:
+                self._on_stop()
+            _logger.info("%s: stopping", number.name)
 
         for number in stopping:
             loop.add_signal_handler(number, stop, number)

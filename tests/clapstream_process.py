@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -18,13 +19,18 @@ class ClapstreamProcess:
     """`clapstream run` on settings that the test wrote, with its own cache and state directories."""
 
     def __init__(
-        self, folder: Path, settings: dict[str, object], environment: dict[str, str] | None = None
+        self,
+        folder: Path,
+        settings: dict[str, object],
+        environment: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "clapstream"),
     ) -> None:
         self.config = folder / "clapstream.yaml"
         self._log = folder / "clapstream.log"
         directories = {"cache_directory": str(folder / "cache"), "state_directory": str(folder / "state")}
         self.config.write_text(yaml.safe_dump({**directories, **settings}))
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,7 +49,7 @@ class ClapstreamProcess:
         before = len(self.log)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "clapstream", "run", "--no-dashboard", "-c", str(self.config)],
+                [sys.executable, *self._program, "run", "--no-dashboard", "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -66,12 +72,16 @@ class ClapstreamProcess:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
         """Send a signal and wait for the end: exit code and seconds it took."""
-        assert self._process is not None
         started = time.monotonic()
         self.send(number)
+        return self.wait(), time.monotonic() - started
+
+    def wait(self) -> int:
+        """Wait for the end: exit code."""
+        assert self._process is not None
         code = self._process.wait(PATIENCE_SECONDS)
         self._process = None
-        return code, time.monotonic() - started
+        return code
 
     def close(self) -> None:
         """Kill it if it still runs."""

@@ -20,6 +20,7 @@ ALLOWED = {
     "threads": set(),
     "quick_imports": set(),
     "backoff": set(),
+    "leaving": set(),
     "audio": {"audio", "backoff"},
     "detection": {"detection", "audio", "clap", "config", "updates"},
     "worker": {"audio", "config"},
@@ -30,10 +31,10 @@ ALLOWED = {
     "evaluation": {"evaluation", "audio", "clap", "detection"},
     "benchmark": {"audio", "clap", "config", "detection"},
     "demo": {"config"},
-    "assembly": {"audio", "clap", "config", "daemon", "detection", "sinks", "worker"},
+    "assembly": {"audio", "clap", "config", "daemon", "detection", "leaving", "sinks", "worker"},
     "commands": {
         "assembly", "audio", "benchmark", "commands", "config", "demo", "detection", "evaluation",
-        "tagging", "worker",
+        "leaving", "tagging",
     },
 }  # fmt: skip
 """Which rooms each room may import from; `cli` may import any, and nothing imports `cli`."""

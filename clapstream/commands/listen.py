@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
-import threading
+import traceback
 from collections.abc import Callable
 
 from clapstream.assembly import EXPECTED, listen
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
 from clapstream.config import Settings, load_settings
 from clapstream.demo import demo_settings
-from clapstream.worker import THREAD_NAME
+from clapstream.leaving import leave_now
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,14 +38,9 @@ def _listen(
         )
     except EXPECTED as error:
         complain(error)
-        return _leave(FAILURE)
-    return _leave(OK)
-
-
-def _leave(exit_code: int) -> int:
-    """Return the exit code, or end the process with it if the model's thread hangs: Python would abort."""
-    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(exit_code)
-    return exit_code
+        leave_now(FAILURE)
+    except Exception:  # a mistake of ours: it is told in full, and a thread that hangs must not hide it
+        traceback.print_exc()
+        leave_now(FAILURE)
+    leave_now(OK)
+    return OK

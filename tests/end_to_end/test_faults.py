@@ -120,17 +120,6 @@ def test_sighup_reloads_labels_and_keeps_the_old_ones_when_the_new_are_wrong(
     assert process.stop()[0] == 0
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, start_clapstream: StartClapstream) -> None:
-    write_scene(tmp_path / "scene.wav", 60.0, {})
-    unreachable = {"host": "127.0.0.1", "port": 9}
-    source = {"name": "yard", "type": "recording", "path": str(tmp_path / "scene.wav")}
-    process = start_clapstream({"sources": [source], "mqtt": unreachable})
-    process.send(signal.SIGTERM)
-    code, seconds = process.stop(signal.SIGTERM)
-    assert code in (0, -signal.SIGTERM)
-    assert seconds < 5.0
-
-
 class SteadySource:
     """Noise in real time, a block every tenth of a second."""
 
