@@ -65,6 +65,7 @@ class EmbeddingCache:
     def __init__(self, directory: Path | None, fingerprint: str) -> None:
         self._path = None if directory is None else directory / f"text-embeddings-{fingerprint[:32]}.safetensors"
         self._known: dict[str, Floats] | None = None
+        self._unwritable = False
 
     def embeddings(self, texts: Sequence[str], embed: EmbedTexts) -> dict[str, Floats]:
         """Unit-length embeddings `(dim,)` by text; `embed` is called once, for the texts that are missing."""
@@ -105,7 +106,13 @@ class EmbeddingCache:
                 with contextlib.suppress(FileNotFoundError):
                     Path(name).unlink()
         except (OSError, SafetensorError) as error:
-            _logger.warning("label embedding cache %s cannot be written (%s): going on without", self._path, error)
+            if not self._unwritable:  # each reload with new texts tries again
+                _logger.warning(
+                    "label embedding cache %s cannot be written (%s): going on without", self._path, error
+                )
+            self._unwritable = True
+        else:
+            self._unwritable = False
 
 
 def _key(text: str) -> str:

@@ -83,12 +83,14 @@ def test_a_damaged_cache_is_said_and_replaced(tmp_path: Path, caplog: pytest.Log
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_unwritable_cache_is_said_and_done_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unwritable_cache_is_complained_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    embeddings = embed_label_set(LABELS, EmbeddingCache(blocked, "f"), CountingEmbedder())
-    assert embeddings.background.shape == (2, DIM)
-    assert "cannot be written" in caplog.text
+    cache = EmbeddingCache(blocked, "f")
+    assert embed_label_set(LABELS, cache, CountingEmbedder()).background.shape == (2, DIM)
+    more = LABELS.model_copy(update={"background": (*LABELS.background, "rain on a roof")})
+    assert embed_label_set(more, cache, CountingEmbedder()).background.shape == (3, DIM)
+    assert caplog.text.count("cannot be written") == 1
 
 
 def test_a_sound_is_remembered_beside_the_texts_and_never_taken_for_one(tmp_path: Path) -> None:
