@@ -1,7 +1,8 @@
 import re
 
+import hostile
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapstream.slugs import slugify
@@ -39,6 +40,7 @@ def test_slug_is_stable_over_releases() -> None:
     assert slugify("x" * 300) == "x" * 55 + "_0d4e2ca9"
 
 
+@settings(max_examples=hostile.inputs(100))
 @given(st.text())
 def test_every_slug_is_topic_safe(name: str) -> None:
     slug = slugify(name)

@@ -21,7 +21,7 @@ from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.samples import choose_channel, sane_samples
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 
-__all__ = ["Recording", "SourceError", "read_audio", "recording_blocks"]
+__all__ = ["Recording", "SourceError", "claimed_seconds", "read_audio", "recording_blocks"]
 
 _logger = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ def recording_blocks(path: Path) -> Generator[Block, None, None]:
 def read_audio(path: Path) -> NDArray[np.float32]:
     """Read a whole file as mono float32 `(frames,)` at `RATE_HZ`; SourceError says what is wrong with it."""
     return np.concatenate([block.samples for block in recording_blocks(path)])
+
+
+def claimed_seconds(path: Path) -> float:
+    """How long a file says that it is; SourceError says what is wrong with it."""
+    with _opened(path) as file:
+        return float(file.frames / file.samplerate)
 
 
 class Recording:

@@ -7,18 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import soundfile
 from rich.console import Console
 from rich.progress import Progress
 
 from clapstream.assembly import EXPECTED
 from clapstream.audio.block import RATE_HZ
-from clapstream.audio.recording import recording_blocks
+from clapstream.audio.recording import claimed_seconds, recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
-from clapstream.config import LabelSet, LabelSettings
+from clapstream.config import LabelSet, LabelSettings, WindowSettings
 from clapstream.detection.detector import Detector
-from clapstream.tagging import tag_blocks
+from clapstream.tagging import WindowScorer, tag_blocks
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,10 +32,22 @@ def run(options: argparse.Namespace) -> int:
     except EXPECTED as error:
         complain(error)
         return FAILURE
+    return tag_files(options.files, detector, thresholds, settings.window, as_json=options.json)
+
+
+def tag_files(
+    paths: Sequence[Path],
+    detector: WindowScorer,
+    thresholds: Sequence[tuple[str, float]],
+    window: WindowSettings,
+    *,
+    as_json: bool,
+) -> int:
+    """Print the tags of every file above `thresholds`, which name the labels; returns the exit code."""
     exit_code = OK
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for path in options.files:
-            windows = _window_count(path, settings.window.hop_seconds)
+        for path in paths:
+            windows = _window_count(path, window.hop_seconds)
             task = progress.add_task(path.name, total=windows)
             try:
                 for tags in tag_blocks(
@@ -44,12 +55,12 @@ def run(options: argparse.Namespace) -> int:
                     recording_blocks(path),
                     detector,
                     thresholds,
-                    window_frames=round(settings.window.seconds * RATE_HZ),
-                    hop_frames=round(settings.window.hop_seconds * RATE_HZ),
+                    window_frames=round(window.seconds * RATE_HZ),
+                    hop_frames=round(window.hop_seconds * RATE_HZ),
                 ):
                     progress.advance(task)
                     for tag in tags:
-                        print(tag.as_json() if options.json else tag.as_text())
+                        print(tag.as_json() if as_json else tag.as_text())
             except SourceError as error:
                 complain(error)
                 exit_code = FAILURE
@@ -67,6 +78,6 @@ def with_labels(label_set: LabelSet, names: Sequence[str]) -> LabelSet:
 def _window_count(path: Path, hop_seconds: float) -> float:
     """About how many windows a file has, for the progress bar; reading it will tell what is wrong with it."""
     try:
-        return max(1.0, float(soundfile.info(path).duration) / hop_seconds)
-    except (OSError, soundfile.SoundFileError):
+        return max(1.0, claimed_seconds(path) / hop_seconds)
+    except SourceError:
         return 1.0

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,25 +81,25 @@ def load(main: bytes, labels: bytes) -> Settings | ConfigError:
             return error
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=hostile.inputs(300))
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_any_bytes(main: bytes, labels: bytes) -> None:
     load(b"labels: labels.yaml\n" + main, labels)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=hostile.inputs(300))
 @given(st.text(alphabet="{}[]:,-&*!|>'\"%@`#?ab \n\t0.\\uxU<=~", max_size=60))
 def test_any_punctuation(text: str) -> None:
     load(b"labels: labels.yaml", text.encode())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=hostile.inputs(400))
 @given(files, files | structures)
 def test_any_structure(main: dict[str, Any], labels: Any) -> None:
     load(json.dumps({**main, "labels": "labels.yaml"}).encode(), json.dumps(labels).encode())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=hostile.inputs(50))
 @given(files)
 def test_any_labels_path(main: dict[str, Any]) -> None:
     load(json.dumps(main).encode(), b"labels: [a]\nbackground: [b]")

@@ -7,6 +7,7 @@ import json
 import math
 from datetime import UTC, datetime
 
+import hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ heard_payloads = (
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=hostile.inputs(500))
 @given(st.lists(st.tuples(heard_topics, heard_payloads, st.booleans()), max_size=20))
 def test_whatever_is_heard_only_the_contract_is_said(heard: list[tuple[str, bytes, bool]]) -> None:
     talk = Talk()

@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any
 
+import hostile
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapstream.sinks import homeassistant, payloads
@@ -81,6 +82,7 @@ def check_topic(topic: str) -> None:
 names = st.text(min_size=1, max_size=300)
 
 
+@settings(max_examples=hostile.inputs(100))
 @given(
     sources=st.lists(names, min_size=1, max_size=3, unique_by=slugify),
     labels=st.lists(names, max_size=8, unique_by=slugify),
@@ -165,6 +167,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=hostile.inputs(100))
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 def test_any_payload_can_be_read_back(payload: bytes) -> None:
     found = homeassistant.discovered(TOPICS, payload)

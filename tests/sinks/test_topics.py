@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hostile
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapstream.sinks.topics import Topics
 from clapstream.slugs import slugify
 
 
+@settings(max_examples=hostile.inputs(100))
 @given(st.text(), st.text(), st.text())
 def test_no_name_breaks_out_of_its_level(node: str, source: str, label: str) -> None:
     topics = Topics.of("a/b", node, "homeassistant")

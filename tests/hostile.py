@@ -1,0 +1,10 @@
+"""How many hostile inputs a test tries: a few hundred in CI; CLAPSTREAM_HOSTILE_INPUTS=10000 asks for more."""
+
+from __future__ import annotations
+
+import os
+
+
+def inputs(usual: int) -> int:
+    """The usual number, or what the environment asks for if that is more."""
+    return max(usual, int(os.environ.get("CLAPSTREAM_HOSTILE_INPUTS", "0")))
