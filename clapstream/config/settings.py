@@ -231,10 +231,17 @@ class MqttSettings(Section):
         """
         if self.password_file is not None:
             return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        if from_variable := environment.get("CLAPSTREAM_MQTT_PASSWORD"):
-            return from_variable
-        credential = Path(environment.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "mqtt_password")
-        return credential.read_text(encoding="utf-8").rstrip("\r\n") if credential.is_file() else None
+        return environment.get("CLAPSTREAM_MQTT_PASSWORD") or _credential("mqtt_password", environment)
+
+    def user(self, environment: Mapping[str, str] = os.environ) -> str | None:
+        """Who logs in: `username`, else systemd's credential `mqtt_username`; raises as `password` does."""
+        return self.username if self.username is not None else _credential("mqtt_username", environment)
+
+
+def _credential(name: str, environment: Mapping[str, str]) -> str | None:
+    """A credential that systemd handed over, see systemd.exec(5); None if there is none of that name."""
+    path = Path(environment.get("CREDENTIALS_DIRECTORY", "/nonexistent"), name)
+    return path.read_text(encoding="utf-8").rstrip("\r\n") if path.is_file() else None
 
 
 class _MainKeys(Section):

@@ -183,11 +183,11 @@ class MqttSink:
     async def _new_client(self) -> aiomqtt.Client:
         """A client with the password and certificates as they are on disk now; raises OSError and UnicodeError."""
         settings = self._settings
-        password, tls_context = await asyncio.to_thread(_secrets, settings)
+        user, password, tls_context = await asyncio.to_thread(_secrets, settings)
         client = _Client(
             settings.host,
             settings.port,
-            username=settings.username,
+            username=user,
             password=password,
             tls_context=tls_context,
             # The node's own name: the broker then closes a connection of ours that it has not noticed to be dead.
@@ -283,9 +283,9 @@ def _spool(settings: MqttSettings, path: Path | None) -> Spool:
     return Spool(path if rows else None, limits=limits)
 
 
-def _secrets(settings: MqttSettings) -> tuple[str | None, ssl.SSLContext | None]:
-    """Password and TLS context, read from disk; raises OSError and UnicodeError."""
-    return settings.password(), _tls_context(settings.tls) if settings.tls else None
+def _secrets(settings: MqttSettings) -> tuple[str | None, str | None, ssl.SSLContext | None]:
+    """User, password and TLS context, read from disk; raises OSError and UnicodeError."""
+    return settings.user(), settings.password(), _tls_context(settings.tls) if settings.tls else None
 
 
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext:

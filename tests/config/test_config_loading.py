@@ -292,6 +292,13 @@ class TestMqtt:
         assert MqttSettings().password(credentials) == "from systemd"
         assert MqttSettings().password({}) is None
 
+    def test_where_the_username_comes_from(self, tmp_path: Path) -> None:
+        (tmp_path / "mqtt_username").write_text("from systemd\n", encoding="utf-8")
+        credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+        assert MqttSettings(username="from file").user(credentials) == "from file"
+        assert MqttSettings().user(credentials) == "from systemd"
+        assert MqttSettings().user({}) is None
+
     def test_a_password_that_cannot_be_read_is_a_problem(self, tmp_path: Path) -> None:
         (tmp_path / "secret").write_bytes(b"\xff\xfe")
         field, message = only_problem(tmp_path, "mqtt: {username: a, password_file: secret}")
