@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
@@ -93,6 +95,7 @@ class Bench:
         self.source = ScriptedSource()
         self.model = PlayedModel(at_once)
         self.updates: list[Update] = []
+        self.now = NOON
         self.pipeline = SourcePipeline(
             self.source,
             live=live,
@@ -101,7 +104,7 @@ class Bench:
             hop_frames=HOP,
             worker=self.model,
             publish=self.updates.append,
-            now=lambda: NOON,
+            now=lambda: self.now,
         )
 
     def sound(self, first_frame: int, hops: int, level: float = 0.0) -> None:
@@ -243,6 +246,34 @@ def test_a_lost_stream_ends_its_events_and_a_late_result_changes_nothing() -> No
 
     run(bench, body)
     assert len(bench.of(EventStarted)) == len(bench.of(EventEnded)) == 2
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([0, 0, 0, 2, 3_600, -3_600, 8 * 3_600, -86_400])), max_size=40
+    )
+)
+def test_no_jump_of_the_clock_bends_an_event_or_leaves_one_going_on(hops: list[tuple[bool, int]]) -> None:
+    """The wall clock is set, or the machine sleeps, between any two blocks of one stream."""
+    bench = Bench()
+
+    async def body(task: asyncio.Task[None]) -> None:
+        bench.source.queue.put_nowait(StreamOpened(NOON))
+        for index, (loud, jump_seconds) in enumerate(hops):
+            bench.now += timedelta(seconds=0.1 + jump_seconds)
+            bench.hops([0.9 if loud else 0.0], index)
+            await settle()
+
+    run(bench, body)
+    started, ended = bench.of(EventStarted), bench.of(EventEnded)
+    assert [update.event.id for update in started] == [update.event.id for update in ended]
+    for update in ended:
+        assert update.event.duration_seconds is not None and update.event.ended is not None
+        assert 0.0 <= update.event.duration_seconds <= 0.1 * len(hops)
+        assert update.event.started <= update.event.ended
+    times = [window.ended for window in bench.of(WindowHeard)]
+    assert times == sorted(times)
 
 
 def test_the_switch_closes_the_source_and_opens_it_again() -> None:
