@@ -228,6 +228,6 @@ class Daemon:
         """Feed systemd's watchdog while the model's thread comes round, so that a hung device is restarted."""
         limit_seconds = self._service_manager.watchdog_seconds
         while limit_seconds is not None:
-            if self._worker.seconds_since_beat < limit_seconds:
+            if not self._worker.hangs(limit_seconds):
                 self._service_manager.alive()
             await asyncio.sleep(limit_seconds / 3)

@@ -31,6 +31,9 @@ THREAD_NAME = "model-worker"
 LEAVE_SECONDS = 2.0
 """How long the thread may take to finish its batch on the way down; a hung device is not waited for."""
 
+RELABEL_SECONDS = 300.0
+"""How long embedding new labels may take: a large text tower on a busy machine, as at the start."""
+
 
 class WindowDetector(Protocol):
     """What the worker runs: built and used on the worker's thread alone."""
@@ -76,12 +79,17 @@ class ModelWorker:
         self._unread: dict[str, _Request] = {}
         self._relabels: list[_Relabel] = []
         self._stopping = False
+        self._relabelling = False
         self._last_beat = time.monotonic()
 
     @property
     def seconds_since_beat(self) -> float:
         """How long ago the thread last came round its loop; grows while a batch hangs."""
         return time.monotonic() - self._last_beat
+
+    def hangs(self, patience_seconds: float) -> bool:
+        """Whether the thread has not come round for so long; new labels are granted `RELABEL_SECONDS`."""
+        return self.seconds_since_beat >= max(patience_seconds, RELABEL_SECONDS if self._relabelling else 0.0)
 
     def offer(self, source: str, samples: Floats, position: StreamPosition, deliver: Deliver) -> bool:
         """Hand over the newest window of a source; returns True if it replaced one that nobody had read.
@@ -143,8 +151,10 @@ class ModelWorker:
                 requests, relabels = self._wait()
                 if self._stopping:
                     return
+                self._relabelling = bool(relabels)
                 for request in relabels:
                     _relabel(loop, detector, request)
+                self._relabelling = False
                 if requests:
                     _score(loop, detector, requests)
 

@@ -37,6 +37,8 @@ class LoudnessDetector:
         return np.array([[window[0] * self.factor] for window in windows], dtype=np.float32)
 
     def relabel(self, label_set: LabelSet) -> None:
+        self.entered.set()
+        self.gate.wait(10)
         if len(label_set.labels) == 1:
             raise ValueError("one label only")
         self.factor = -1.0
@@ -159,7 +161,27 @@ def test_the_beat_stops_while_a_batch_hangs() -> None:
         first = worker.seconds_since_beat
         await asyncio.sleep(0.05)
         assert worker.seconds_since_beat >= first + 0.05
+        assert worker.hangs(0.05) and not worker.hangs(60.0)
         detector.gate.set()
         await until(lambda: worker.seconds_since_beat < 0.05)
+
+    asyncio.run(with_worker(body))
+
+
+def test_embedding_labels_for_a_while_is_not_hanging() -> None:
+    async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
+        detector.gate.clear()
+        change = asyncio.create_task(worker.relabel(load_settings(None).labels, lambda: None))
+        await until(detector.entered.is_set)
+        await asyncio.sleep(0.05)
+        assert not worker.hangs(0.05)
+        detector.gate.set()
+        await change
+        detector.entered.clear()
+        detector.gate.clear()
+        worker.offer("hall", window(1), place(1), lambda scored: None)
+        await until(detector.entered.is_set)
+        await asyncio.sleep(0.05)
+        assert worker.hangs(0.05), "the patience was for the labels"
 
     asyncio.run(with_worker(body))
