@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -79,6 +80,89 @@ def test_a_killed_daemon_is_seen_offline_and_leaves_no_label_on(
     fresh = broker.listen()
     fresh.wait(lambda heard: state in {message.topic for message in heard.messages}, "the retained state")
     assert fresh.on(state) == ["OFF"]
+
+
+def test_a_daemon_killed_while_the_broker_was_away_tells_it_after_its_restart(
+    tmp_path: Path, make_broker: Callable[..., Broker], start_clapstream: StartClapstream
+) -> None:
+    write_scene(tmp_path / "scene.wav", 60.0, {"dog_barking": 2.0})
+    broker = make_broker()
+    source = {"name": "yard", "type": "recording", "path": str(tmp_path / "scene.wav")}
+    process = start_clapstream({"sources": [source], "mqtt": {"host": "127.0.0.1", "port": broker.port}})
+    process.wait_for_log("dog barking started")
+    time.sleep(1.0)  # until the disk has it
+    process.stop(signal.SIGKILL)
+
+    write_scene(tmp_path / "scene.wav", 60.0, {})  # quiet now
+    broker.start()
+    listener = broker.listen()
+    process.start()
+    base = "clapstream/home/yard"
+    listener.wait(lambda heard: bool(heard.on(f"{base}/detection")), "what the killed process heard")
+    listener.wait(lambda heard: heard.on(f"{base}/dog_barking/state")[-1:] == ["OFF"], "the state")
+    assert process.stop()[0] == 0
+    (told,) = (json.loads(payload) for payload in listener.on(f"{base}/detection"))
+    assert (told["phase"], told["label"], told["late"]) == ("start", "dog barking", True)
+    assert "ON" not in listener.on(f"{base}/dog_barking/state")
+
+
+@pytest.mark.slow
+def test_no_sound_is_lost_and_no_second_connection_made_while_the_broker_is_hurt(
+    tmp_path: Path, sound_system: SoundSystem, broker: Broker, start_clapstream: StartClapstream
+) -> None:
+    listener = broker.listen()
+    process = start_clapstream(
+        {
+            "sources": [{"name": "hall", "type": "microphone", "device": "pulse"}],
+            "mqtt": {"host": "127.0.0.1", "port": broker.port},
+        }
+    )
+    base = "clapstream/home/hall"
+    listener.wait(lambda heard: heard.on(f"{base}/availability")[-1:] == ["online"], "the microphone")
+    listener.wait(lambda heard: bool(heard.on(f"{base}/diagnostics")), "the first window")
+    before, started = json.loads(listener.on(f"{base}/diagnostics")[-1]), time.monotonic()
+    connections: set[int] = set()
+
+    def watch(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            connections.add(connections_to(broker.port, process.pid))
+            time.sleep(0.02)
+
+    broker.kill()
+    watch(1.0)
+    broker.start()
+    process.wait_for_log("connected to the broker", after=process.log.index("cannot be used"))
+    watch(1.0)
+    broker.pause()
+    watch(12.0)  # the daemon hangs up after 10 s without an answer
+    broker.resume()
+    watch(3.0)
+    said = len(listener.on(f"{base}/diagnostics"))
+    listener.wait(lambda heard: len(heard.on(f"{base}/diagnostics")) > said + 1, "windows after it all")
+    after, seconds = json.loads(listener.on(f"{base}/diagnostics")[-1]), time.monotonic() - started
+    assert connections == {0, 1}
+    assert after["dropped_blocks"] == 0
+    assert after["reconnects"] == 0, "the microphone was not concerned"
+    heard_seconds = 2.5 * (
+        after["windows"] + after["skipped_windows"] - before["windows"] - before["skipped_windows"]
+    )
+    assert heard_seconds == pytest.approx(seconds, abs=2 * 2.5 + 1.0), "every window was made"
+    assert process.stop()[0] == 0
+
+
+def connections_to(port: int, pid: int) -> int:
+    """How many established connections a process has to a local port."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, state, *_, inode = line.split()[:10]
+        if state == "01" and int(remote.split(":")[1], 16) == port:
+            inodes.add(f"socket:[{inode}]")
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(str(link.readlink()))
+    return len(inodes.intersection(links))
 
 
 def test_sighup_reloads_labels_and_keeps_the_old_ones_when_the_new_are_wrong(

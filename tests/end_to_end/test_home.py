@@ -87,6 +87,10 @@ def test_a_recording_as_fast_as_possible_says_the_same_and_ends(
     found = [each for each in detections(listener, base) if each["label"] == "dog barking"]
     assert [each["phase"] for each in found] == ["start", "end"], process.log
     assert found[1]["duration_seconds"] == pytest.approx(HOP_SECONDS, abs=HOP_SECONDS)
+    kept = [path for name in ("cache", "state") for path in (tmp_path / name).rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} == {".safetensors", ".sqlite3"}, (
+        "label embeddings and the spool: no sound"
+    )
 
 
 def test_a_broker_that_is_not_there_at_the_start_is_said_once_and_listening_goes_on(
