@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from clapstream.daemon import Daemon, Input, label_infos
 from clapstream.detection.detector import Detector
 from clapstream.detection.precision import DeviceError, choose_device
 from clapstream.leaving import STOPPED, leave_at_a_signal, leave_in_time
+from clapstream.memory import set_apart_what_stays
 from clapstream.sinks.journal import JournalSink
 from clapstream.sinks.mqtt import MqttSink
 from clapstream.worker import WindowDetector
@@ -126,21 +126,9 @@ def _tell_ready(view: DashboardSink | None, detector: WindowDetector) -> None:
     assert isinstance(detector, Detector)
     runs_on = f"{detector.device} {str(detector.precision).removeprefix('torch.')}"
     _logger.info("checkpoint %s on %s", detector.checkpoint, runs_on)
-    _set_apart_what_stays()
+    set_apart_what_stays()
     if view is not None:
         view.set_device(runs_on)
-
-
-def _set_apart_what_stays() -> None:
-    """Take what start-up made, which lasts, out of the garbage collector's sight.
-
-    It only looks at old objects once there are a quarter more of them. With the two hundred thousand of the model
-    and its libraries, the cycles that broken connections leave behind would pile up for hours, and each look would
-    hold up everything for a tenth of a second.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.collect()  # so that the quarter is one of what came later
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

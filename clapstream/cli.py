@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clapstream import __version__
 from clapstream.leaving import leave_at_a_signal
+from clapstream.memory import share_arenas
 from clapstream.quick_imports import quick_imports
 from clapstream.threads import share_the_machine
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up_logging(options.verbose)
     if options.always_on:
         share_the_machine()
+        share_arenas()
         leave_at_a_signal()  # until the daemon has something to bring down: importing torch takes seconds
     module, _, function = options.command.partition(":")
     try:

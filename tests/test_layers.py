@@ -21,6 +21,7 @@ ALLOWED = {
     "quick_imports": set(),
     "backoff": set(),
     "leaving": set(),
+    "memory": set(),
     "audio": {"audio", "backoff"},
     "detection": {"detection", "audio", "clap", "config", "updates"},
     "worker": {"audio", "config"},
@@ -31,7 +32,7 @@ ALLOWED = {
     "evaluation": {"evaluation", "audio", "clap", "detection"},
     "benchmark": {"audio", "clap", "config", "detection"},
     "demo": {"config"},
-    "assembly": {"audio", "clap", "config", "daemon", "detection", "leaving", "sinks", "worker"},
+    "assembly": {"audio", "clap", "config", "daemon", "detection", "leaving", "memory", "sinks", "worker"},
     "commands": {
         "assembly", "audio", "benchmark", "commands", "config", "demo", "detection", "evaluation",
         "leaving", "tagging",
