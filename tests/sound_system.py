@@ -122,7 +122,11 @@ class SoundSystem:
 
     def play(self, path: Path, room: str = "room") -> subprocess.Popen[bytes]:
         """Start playing a sound file into a room."""
-        return subprocess.Popen(["paplay", f"--device={room}", str(path)], env={**os.environ, **self.environment})
+        return subprocess.Popen(
+            ["paplay", f"--device={room}", str(path)],
+            env={**os.environ, **self.environment},
+            stderr=subprocess.DEVNULL,  # it complains when its room goes
+        )
 
     def _pactl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
