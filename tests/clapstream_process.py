@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 class ClapstreamProcess:

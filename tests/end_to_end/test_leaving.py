@@ -19,6 +19,8 @@ from scene import write_scene
 
 TESTS = Path(__file__).parent.parent
 AT_ONCE_SECONDS = 1.5
+HOP_SECONDS = 1.0
+WATCHDOG_SECONDS = 4.0
 BASE = "clapstream/home"
 STATE = f"{BASE}/yard/dog_barking/state"
 
@@ -42,12 +44,12 @@ class FaultyDaemon:
                 "sources": [{"name": "yard", **recording}],
                 "labels": str(labels),
                 "mqtt": {"host": "127.0.0.1", "port": broker.port},
-                "window": {"hop_seconds": 0.5},
+                "window": {"hop_seconds": HOP_SECONDS},
             },
             environment={
                 FAULT_VARIABLE: str(self._fault),
                 "NOTIFY_SOCKET": str(folder / "notify"),
-                "WATCHDOG_USEC": "2000000",
+                "WATCHDOG_USEC": str(round(WATCHDOG_SECONDS * 1e6)),
             },
             program=(str(TESTS / "faulty_process.py"),),
         )
@@ -85,9 +87,9 @@ def test_a_hung_device_starves_the_watchdog_and_delays_no_goodbye(daemon: Faulty
     listener.wait(lambda heard: heard.on(STATE)[-1:] == ["ON"], "the dog")
     assert "WATCHDOG=1" in daemon.notified()
     daemon.inflict("hang")
-    time.sleep(2.5)  # one window to hang in, and the watchdog's own 2 s
+    time.sleep(HOP_SECONDS + WATCHDOG_SECONDS + 0.5)  # one window to hang in, and the watchdog's own patience
     daemon.notified()
-    time.sleep(2.0)
+    time.sleep(WATCHDOG_SECONDS / 2)  # it is fed three times in its own time
     assert "WATCHDOG=1" not in daemon.notified()
     code, seconds = daemon.process.stop()
     assert (code, seconds < 5.0) == (0, True), f"{seconds:.1f} s: {daemon.process.log}"
@@ -146,19 +148,21 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 @pytest.mark.slow
 def test_a_minute_of_a_model_three_times_too_slow_costs_no_memory(daemon: FaultyDaemon, broker: Broker) -> None:
-    """A backlog of the 120 windows of a minute would take 220 MB."""
+    """A backlog of the 60 windows of a minute would take 110 MB."""
     listener = broker.listen()
     daemon.process.start()
-    listener.wait(lambda heard: len(heard.on(f"{BASE}/yard/diagnostics")) > 20, "the first windows")
+    listener.wait(lambda heard: len(heard.on(f"{BASE}/yard/diagnostics")) > 10, "the first windows")
     before = resident_mb(daemon.process.pid)
-    daemon.inflict("slow 1.5")
+    daemon.inflict(f"slow {3 * HOP_SECONDS}")
     time.sleep(60.0)
     during = resident_mb(daemon.process.pid)
+    daemon.notified()
+    time.sleep(WATCHDOG_SECONDS)
+    assert "WATCHDOG=1" in daemon.notified(), "slow is not hung"
     daemon.inflict("")
     daemon.process.wait_for_log("keeps up again")
     assert during < before + 30.0, f"{before:.0f} MB before, {during:.0f} MB at last"
-    assert daemon.process.log.count("cannot keep up") == 1
-    assert "WATCHDOG=1" in daemon.notified(), "slow is not hung"
+    assert "cannot keep up" in daemon.process.log
     assert daemon.process.stop()[0] == 0
 
 
