@@ -147,7 +147,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*location, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)  # the third and last kind
-        text: str = node.value
+        text = self._whole(node.value, location)
         return _plain_value(text) if node.style is None else text
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Value]:
@@ -156,7 +156,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._problems.append((location, f"line {key_node.start_mark.line + 1}: a key must be a word"))
                 continue
-            key: str = key_node.value
+            key = self._whole(key_node.value, location)
             here = (*location, key)
             if key in mapping:
                 repeated, first = key_node.start_mark.line + 1, self._lines[here]
@@ -164,6 +164,14 @@ class _Builder:
                 continue
             mapping[key] = self._value(value_node, here)
         return mapping
+
+    def _whole(self, text: str, location: Location) -> str:
+        """Text in which two halves of a character, as JSON escapes them, are one; a single half is a problem."""
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            self._problems.append((location, "holds half of a character (an escape from \\uD800 to \\uDFFF)"))
+            return text.encode(errors="replace").decode()
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hostile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clapstream.config import ConfigError, Settings, load_settings
@@ -101,5 +101,7 @@ def test_any_structure(main: dict[str, Any], labels: Any) -> None:
 
 @settings(max_examples=hostile.inputs(50))
 @given(files)
+@example({"labels": "\U00010000"})
+@example({"labels": "\ud800"})
 def test_any_labels_path(main: dict[str, Any]) -> None:
     load(json.dumps(main).encode(), b"labels: [a]\nbackground: [b]")

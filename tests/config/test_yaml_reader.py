@@ -22,6 +22,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("[1:30, 2024-01-01, 007, 0x10, 1_000, .inf]", ["1:30", "2024-01-01", "007", "0x10", "1_000", ".inf"]),
         ("a: &x [1]\nb: *x", {"a": [1], "b": [1]}),
         ("1: a\ntrue: b", {"1": "a", "true": "b"}),
+        ('a: "\\ud83d\\udd14"', {"a": "🔔"}),
     ],
 )
 def test_what_words_mean(text: str, value: object) -> None:
@@ -62,6 +63,8 @@ def test_what_is_refused(text: str, reason: str) -> None:
         ("a: {[1]: 2}", ("a",), "a key must be a word"),
         ("a: !!python/object:os.system x", ("a",), "tags"),
         ("a: !x {b: 1}", ("a",), "tags"),
+        ('a: {b: "x\\ud83d"}', ("a", "b"), "half of a character"),
+        ('a: {"\\udd14": 1}', ("a",), "half of a character"),
     ],
 )
 def test_what_is_left_out_and_said(text: str, location: tuple[str | int, ...], reason: str) -> None:
