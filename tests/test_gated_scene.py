@@ -64,14 +64,14 @@ class ImmediateModel:
 
 
 def listen(
-    samples: Floats,
+    source: Player,
     rules: Sequence[EventRule],
     score: Callable[[Floats, StreamPosition], Floats],
     gate: GateRule | None,
 ) -> list[Update]:
     updates: list[Update] = []
     pipeline = SourcePipeline(
-        Player(samples),
+        source,
         live=False,
         rules=rules,
         window_frames=WINDOW,
@@ -131,7 +131,7 @@ def test_a_model_that_hears_everything_reports_the_same_events(above_noise_db: f
         return np.where(heard, 0.9, 0.1).astype(np.float32)
 
     rules = [EventRule(LabelInfo(name, name, 0.6, 0.4)) for name in starts]
-    without, gated = (listen(room, rules, score, gate) for gate in (None, GATE))
+    without, gated = (listen(Player(room), rules, score, gate) for gate in (None, GATE))
     assert len(events(without)) == 3
     assert events(gated) == events(without)
     counters = last_counters(gated)
@@ -171,7 +171,7 @@ def test_the_bundled_checkpoint_reports_the_same_events(bundled: tuple[Detector,
                 known[end] = detector.score([samples])[0]
         return known[end]
 
-    without, gated = (listen(room, rules, score, gate) for gate in (None, GATE))
+    without, gated = (listen(Player(room), rules, score, gate) for gate in (None, GATE))
     assert events(gated) == events(without)
 
 
@@ -183,7 +183,7 @@ RULE = EventRule(LabelInfo("fan", "fan", 0.6, 0.4))
 
 
 def test_a_window_that_passes_is_heard_all_the_same() -> None:
-    updates = listen(noise(100), [RULE], silent_model, GATE)
+    updates = listen(Player(noise(100)), [RULE], silent_model, GATE)
     heard = [update for update in updates if isinstance(update, WindowHeard)]
     assert [window.ended for window in heard] == [NOON + timedelta(seconds=2.5 * hop) for hop in range(1, 41)]
     passed = [window for window in heard if window.gated]
@@ -196,9 +196,9 @@ def test_a_window_that_passes_is_heard_all_the_same() -> None:
 
 def test_a_label_can_ask_for_every_window() -> None:
     always = EventRule(RULE.label, always_score=True)
-    assert last_counters(listen(noise(100), [RULE, always], lambda *_: np.full(2, 0.01, np.float32), GATE)) == (
-        SourceDiagnostics("room", 5.0, 40, 0, 0, 0, gated_windows=0)
-    )
+    assert last_counters(
+        listen(Player(noise(100)), [RULE, always], lambda *_: np.full(2, 0.01, np.float32), GATE)
+    ) == (SourceDiagnostics("room", 5.0, 40, 0, 0, 0, gated_windows=0))
 
 
 def test_an_event_that_goes_on_keeps_the_gate_closed() -> None:
@@ -208,7 +208,7 @@ def test_an_event_that_goes_on_keeps_the_gate_closed() -> None:
         end = position.first_frame + len(samples)
         return np.array([0.9 if 20 * RATE_HZ < end <= 200 * RATE_HZ else 0.01], dtype=np.float32)
 
-    without, gated = (listen(noise(300), [RULE], score, gate) for gate in (None, GATE))
+    without, gated = (listen(Player(noise(300)), [RULE], score, gate) for gate in (None, GATE))
     assert len(events(gated)) == 1
     assert events(gated) == events(without)
     ended = events(gated)[0][2]
@@ -225,18 +225,7 @@ def test_a_new_stream_learns_its_floor_anew() -> None:
                 async for item in super().items():
                     yield item
 
-    updates: list[Update] = []
-    pipeline = SourcePipeline(
-        Twice(noise(100)),
-        live=False,
-        rules=[RULE],
-        window_frames=WINDOW,
-        hop_frames=HOP,
-        worker=ImmediateModel(silent_model),
-        publish=updates.append,
-        gate=GATE,
-    )
-    asyncio.run(pipeline.run())
+    updates = listen(Twice(noise(100)), [RULE], silent_model, GATE)
     gated = [update.gated for update in updates if isinstance(update, WindowHeard)]
     assert gated[:40] == gated[40:]
     assert True in gated

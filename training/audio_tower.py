@@ -33,10 +33,8 @@ def losses(student: Student, batch: dict[str, Tensor], texts: Tensor, weight: Te
     """All terms of the loss for one batch, given one phrase's embedding for each class and label."""
     with torch.autocast("cpu", torch.bfloat16):
         embedded, hidden = student.embed_audio(batch["mel"])
-        whole_head, token_head = (
-            student.window_head(hidden[:, 0]).float(),
-            student.token_head(hidden[:, 1:]).float(),
-        )
+        whole_head = student.window_head(hidden[:, 0]).float()
+        token_head = student.token_head(hidden[:, 1:]).float()
     classes = batch["tokens"].shape[-1]
     scale = student.logit_scale.exp().clamp(max=100)
     cosines = embedded[:, 0] @ texts.T

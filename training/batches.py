@@ -70,6 +70,7 @@ class Bank:
         index = {name: number for number, name in enumerate(phrases.classes)}
         self._implied = [[index[name] for name in label_classes()[label]] for label in phrases.labels]
         self._label_index = {label: number for number, label in enumerate(phrases.labels)}
+        self._tokens = token_weights()
         self._shift, self.weight = self._calibrate()
         self.mel_mean, self.mel_variance = self._mel_statistics()
         self._mean, self._whiten = self._whitening()
@@ -115,13 +116,13 @@ class Bank:
         heard = logits.add_(self._shift).sigmoid_()
         true = torch.from_numpy(np.stack([window.true for window in windows]))
         embeddings = torch.from_numpy(np.stack([window.embeddings for window in windows[:size]])).float()
-        embeddings = torch.einsum("tp,bpc->btc", token_weights(), embeddings)
+        embeddings = torch.einsum("tp,bpc->btc", self._tokens, embeddings)
         known = embeddings.any(-1, keepdim=True)  # silence behind the last part has no embedding
         power, heard, true = mix(power, heard, true, size, random)
         mel = alter(power, random).clamp_(min=1e-10).log_().div_(NEPERS)
         return {
             "mel": mask_some(mel, random)[:, None],
-            "tokens": torch.einsum("tp,bpc->btc", token_weights(), heard),
+            "tokens": torch.einsum("tp,bpc->btc", self._tokens, heard),
             "window": self._window_targets(heard, true),
             "labels": true,
             "embeddings": (embeddings - self._mean) @ self._whiten * known,
