@@ -77,7 +77,7 @@ async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable
     daemon = Daemon(
         settings,
         inputs=[make_input(source) for source in settings.sources],
-        load_detector=functools.partial(Detector, settings.model, settings.labels, settings.cache_directory),
+        load_detector=functools.partial(_load_detector, settings),
         reload_settings=reload_settings,
         on_ready=functools.partial(_tell_ready, view),
         on_stop=_leave_soon,
@@ -102,6 +102,12 @@ async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable
         # What hangs may be what the crash was about, or a thread that the event loop waits for as it closes.
         leave_in_time(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
         raise
+
+
+def _load_detector(settings: Settings) -> Detector:
+    detector = Detector(settings.model, settings.labels, settings.cache_directory)
+    detector.warm_up(len(settings.sources))
+    return detector
 
 
 def _leave_soon() -> None:

@@ -76,6 +76,18 @@ class Detector:
         tower = ClapAudioModelWithProjection.from_pretrained(self._source.name, revision=self._source.revision)
         return tower.to(self.device)
 
+    @torch.inference_mode()
+    def warm_up(self, sources: int) -> None:
+        """Run batches of every size that `sources` sources may ask for.
+
+        The first of each size keeps some 8 MB (kernels compiled for its shapes, the attention's bias): taken now,
+        they do not look like a leak when sources first coincide, hours later, and no window waits for them.
+        """
+        if self._device_batches is None:
+            silence = self.features([np.zeros(self._extractor.nb_max_samples, np.float32)]).to(self.device)
+            for size in range(1, min(sources, _WINDOWS_AT_ONCE_ON_CPU) + 1):
+                self._embed_batch(silence.expand(size, -1, -1, -1))
+
     def relabel(self, label_set: LabelSet) -> None:
         """Score against another label set from now on; on an error the old one stays."""
         embeddings = embed_label_set(label_set, self._cache, self._embed_texts)

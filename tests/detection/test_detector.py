@@ -235,3 +235,18 @@ def test_labels_that_a_checkpoint_cannot_tell_apart_are_said(
     assert str(checkpoint) in said
     assert "1 of 3 pairs" in said
     assert "'bell' and 'chime' (cosine of their texts 1.000)" in said
+
+
+def test_warming_up_runs_a_batch_of_every_size_that_the_sources_may_ask_for(checkpoint: Path) -> None:
+    detector = Detector(settings(checkpoint), LABELS, None)
+    sizes: list[int] = []
+    detector._tower.register_forward_pre_hook(
+        lambda _module, _args, kwargs: sizes.append(len(kwargs["input_features"])), with_kwargs=True
+    )
+    detector.warm_up(3)
+    assert sizes == [1, 2, 3]
+    sizes.clear()
+    detector.warm_up(100)
+    assert sizes == [1, 2, 3, 4]
+    detector.embed(windows(9))
+    assert sizes[4:] == [4, 4, 1]  # of any number of sources, no batch is larger than what is warm
