@@ -20,6 +20,7 @@ from clapstream.clap.hub import CheckpointError
 from clapstream.config import ConfigError, GateSettings, LabelSet, Settings
 from clapstream.detection.events import EventRule
 from clapstream.detection.gate import GateRule
+from clapstream.memory import keep_small
 from clapstream.pipeline import Source, SourcePipeline
 from clapstream.service_manager import ServiceManager
 from clapstream.slugs import slugify
@@ -147,6 +148,7 @@ class Daemon:
             services = [
                 tasks.create_task(self._reload_on_request(), name="reload"),
                 tasks.create_task(self._feed_watchdog(), name="watchdog"),
+                tasks.create_task(keep_small(), name="memory"),
             ]
             pipelines = tasks.create_task(self._run_pipelines(), name="pipelines")
             names = ", ".join(self._pipelines)

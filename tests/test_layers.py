@@ -27,7 +27,10 @@ ALLOWED = {
     "worker": {"audio", "config"},
     "sinks": {"sinks", "backoff", "config", "slugs", "updates"},
     "pipeline": {"audio", "detection", "updates", "worker"},
-    "daemon": {"audio", "clap", "config", "detection", "pipeline", "service_manager", "slugs", "updates", "worker"},
+    "daemon": {
+        "audio", "clap", "config", "detection", "memory", "pipeline", "service_manager", "slugs", "updates",
+        "worker",
+    },
     "tagging": {"audio"},
     "evaluation": {"evaluation", "audio", "clap", "detection"},
     "benchmark": {"audio", "clap", "config", "detection"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.memory import ARENAS, give_back
+from clapstream.memory import ARENAS, give_back, keep_small
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 
@@ -19,15 +20,34 @@ def resident_mb() -> float:
     return int(dict(line.split(":", 1) for line in lines)["VmRSS"].split()[0]) / 1024
 
 
+def memory_with_holes() -> list[bytes]:
+    """Frees 64 MB in pieces too small to go back by themselves, and keeps a few among them."""
+    blocks = [bytes([1]) * 32_768 for _ in range(2_000)]
+    return blocks[::100]
+
+
 @pytest.mark.skipif(not GLIBC, reason="only glibc keeps what was freed")
 def test_free_memory_is_given_back() -> None:
-    blocks = [bytes([1]) * 32_768 for _ in range(2_000)]  # 64 MB, too small each to go back by themselves
-    held = blocks[::100]
-    del blocks
+    held = memory_with_holes()
     before = resident_mb()
     give_back()
     assert resident_mb() < before - 40.0
     assert len(held) == 20
+
+
+@pytest.mark.skipif(not GLIBC, reason="only glibc keeps what was freed")
+def test_free_memory_is_given_back_again_and_again() -> None:
+    async def scenario() -> None:
+        keeping = asyncio.create_task(keep_small(0.01))
+        for _ in range(2):
+            held = memory_with_holes()
+            before = resident_mb()
+            await asyncio.sleep(0.5)
+            assert resident_mb() < before - 40.0
+            assert len(held) == 20
+        keeping.cancel()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.skipif(not GLIBC, reason="only glibc has arenas")
