@@ -20,7 +20,7 @@ def main() -> None:
     text = steps.add_parser("text", help="distil the text tower")
     text.add_argument("--minutes", type=float, default=40)
     audio = steps.add_parser("audio", help="train the audio tower and its projection")
-    audio.add_argument("--minutes", type=float, default=90)
+    audio.add_argument("--minutes", type=float, default=120)
     align = steps.add_parser("align", help="fit the text tower to the space that the audio tower learns")
     align.add_argument("--minutes", type=float, default=8)
     export = steps.add_parser("export", help="write the checkpoint directory")

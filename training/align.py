@@ -1,6 +1,6 @@
 """The last step for text: body and projection learn to put any phrase where the shared space has it.
 
-Where that is, `text_space` says; the audio tower is trained towards the same places at the same time.
+Where that is, `text_space` says: where the audio tower aims, too, but for what is not about sound in a text.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def _corpus() -> tuple[list[list[int]], Tensor, int]:
     texts, vectors = torch.load(CACHE / "text_targets.pt")
     tokenizer = Tokenizer.from_file(str(CACHE / "text" / "tokenizer.json"))
     encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch([*known.texts, *texts])]
-    return encoded, torch.cat([known.embeddings, known.space(vectors.float())]), len(known.texts)
+    targets = known.meaning(torch.cat([known.embeddings, known.space(vectors.float())]))
+    return encoded, targets, len(known.texts)
 
 
 def _agreement(side: TextSide, encoded: list[list[int]], targets: Tensor, rows: NDArray[np.int64]) -> float:

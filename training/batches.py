@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,13 @@ NEPERS = math.log(10) / 10
 """Logarithm of a power ratio of one dB."""
 PLAIN, SINGLE = 0.35, 0.25
 """Shares of windows drawn among single clips, hardly changed, and among composed ones with one labelled sound."""
-SPLICED, CROPPED = 0.2, 0.15
-"""Shares of windows made of two, one after the other, and of a stretch of one, repeat-padded."""
+SPLICED, SPLICED_AT_FIRST = 0.2, 0.6
+"""Share of windows made of two or more, one after the other, at the end of training and at its beginning: they show
+more in the same time, but a daemon hears windows of one thing."""
+MOST_PARTS, SHORTEST_PART = 5, 3
+"""Parts of such a window, and patches in each."""
+CROPPED = 0.12
+"""Share of windows made of a stretch of one, repeat-padded."""
 MIXED = 0.12
 """Share of windows that get another one mixed in: most of the bank's are mixtures already."""
 TEACHER_DIRECTIONS = 256
@@ -105,12 +111,15 @@ class Bank:
         sounding = some[some.amax(-1) > -80]
         return sounding.mean(0), sounding.var(0)
 
-    def batch(self, random: np.random.Generator, size: int) -> dict[str, Tensor]:
+    def batch(self, random: np.random.Generator, size: int, done: float = 1.0) -> dict[str, Tensor]:
         """`mel` `(size, 1, 1001, 64)`, targets `window` `(size, classes + labels)`, `tokens` `(size, 16, classes)`,
         `labels` `(size, labels)`, `embeddings` `(size, 16, directions)` and `unmixed` `(size,)`: where these hold.
+
+        `done` 0..1 says how far training is.
         """
         number = size + int(MIXED * size)  # the last ones are mixed into the first ones
-        windows = [self._draw(random) for _ in range(number)]
+        spliced = SPLICED_AT_FIRST + (SPLICED - SPLICED_AT_FIRST) * done
+        windows = [self._draw(random, spliced) for _ in range(number)]
         power = torch.from_numpy(np.stack([window.mel for window in windows])).float().mul_(NEPERS).exp_()
         logits = torch.from_numpy(np.stack([window.logits for window in windows])).float()
         heard = logits.add_(self._shift).sigmoid_()
@@ -129,15 +138,15 @@ class Bank:
             "unmixed": torch.arange(size) >= number - size,
         }
 
-    def _draw(self, random: np.random.Generator) -> Heard:
-        """A window as it lies in the bank, or two spliced, or a stretch of one repeated."""
+    def _draw(self, random: np.random.Generator, spliced: float) -> Heard:
+        """A window as it lies in the bank, or several spliced, or a stretch of one repeated."""
         pool = self._pools[random.choice(3, p=[PLAIN, SINGLE, 1 - PLAIN - SINGLE])]
         index, draw = int(random.choice(pool)), random.random()
-        if draw < SPLICED:
+        if draw < spliced:
             # The teacher hears a second at a time: what it said of the parts is what it would say of the whole.
-            cut = int(random.integers(4, WINDOW_PATCHES - 3))
-            return joined([self._part(index, 0, cut), self._part(int(random.choice(pool)), cut, WINDOW_PATCHES)])
-        if draw < SPLICED + CROPPED:
+            borders = [0, *cuts(random), WINDOW_PATCHES]
+            return joined([self._part(int(random.choice(pool)), *ends) for ends in pairwise(borders)])
+        if draw < spliced + CROPPED:
             patches = int(random.integers(2, 12))
             first = int(random.integers(WINDOW_PATCHES - patches))
             return joined([self._part(index, first, first + patches)] * (WINDOW_PATCHES // patches))
@@ -174,6 +183,13 @@ class Bank:
             for place, index in enumerate(implied):
                 pooled[:, index] = torch.maximum(pooled[:, index], (0.85 if place == 0 else 0.7) * true[:, number])
         return torch.cat([pooled, labels], dim=1)
+
+
+def cuts(random: np.random.Generator) -> list[int]:
+    """Where a window is cut: one patch or more, in order, none of the parts too short."""
+    spare = WINDOW_PATCHES - SHORTEST_PART * (number := int(random.integers(2, MOST_PARTS + 1)))
+    places = np.sort(random.integers(spare + 1, size=number - 1))
+    return [int(place) + SHORTEST_PART * (part + 1) for part, place in enumerate(places)]
 
 
 def joined(parts: list[Heard]) -> Heard:

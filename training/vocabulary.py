@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.paths import CACHE
-from training.text_space import TextSpace
+from training.text_space import Meaning, TextSpace
 from training.text_tower import teacher_embeddings
 from training.texts import class_phrases, label_phrases
 from training.yamnet import class_names
@@ -30,6 +30,7 @@ class Phrases:
         vectors = phrase_vectors(texts)
         self.space = TextSpace(vectors)
         self.embeddings = self.space(vectors)
+        self.meaning = Meaning(self.embeddings, self._spans)
 
     def draw(self, random: np.random.Generator) -> Tensor:
         """Embeddings `(classes + labels, 512)` of one random phrase each."""

@@ -15,7 +15,7 @@ for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
 
 from training import batches
 from training.bank import PLAIN_FROM, SHARD_WINDOWS
-from training.batches import PATCH_FRAMES, WEAK_CLASSES, Bank, joined
+from training.batches import MOST_PARTS, PATCH_FRAMES, SHORTEST_PART, WEAK_CLASSES, Bank, cuts, joined
 from training.texts import label_classes
 
 CLASSES = [*WEAK_CLASSES, "Bark", "Dog"]
@@ -70,6 +70,14 @@ def test_parts_lie_one_after_the_other_and_then_is_silence(bank: Bank) -> None:
     assert (window.mel[11 * PATCH_FRAMES :] == -100).all()
     np.testing.assert_array_equal(window.logits[5:11], second.logits)
     assert (window.logits[11:] == -20).all() and not window.embeddings[11:].any()
+
+
+def test_windows_are_cut_into_two_to_five_parts_none_of_them_short() -> None:
+    random = np.random.default_rng(1)
+    drawn = [[0, *cuts(random), 20] for _ in range(500)]
+    assert {len(borders) - 1 for borders in drawn} == set(range(2, MOST_PARTS + 1))
+    assert min(np.diff(borders).min() for borders in drawn) == SHORTEST_PART
+    assert len({borders[1] for borders in drawn}) > 10
 
 
 def test_a_batch_is_finite_and_says_where_its_embeddings_hold(bank: Bank) -> None:

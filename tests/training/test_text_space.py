@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from training.text_space import TextSpace
+from training.text_space import Meaning, TextSpace
 
 
 def crowded(count: int) -> torch.Tensor:
@@ -38,3 +38,18 @@ def test_neighbours_stay_neighbours() -> None:
 def test_the_space_is_the_same_every_time() -> None:
     phrases = crowded(50)
     torch.testing.assert_close(TextSpace(phrases)(phrases), TextSpace(phrases)(phrases), atol=0, rtol=0)
+
+
+def test_what_is_not_about_a_sound_falls_away() -> None:
+    generator = torch.manual_seed(3)
+    classes = functional.normalize(torch.randn(20, 64, generator=generator), dim=1)
+    phrases = functional.normalize(
+        classes.repeat_interleave(3, 0) + 0.05 * torch.randn(60, 64, generator=generator), dim=1
+    )
+    meaning = Meaning(phrases, [(first, first + 3) for first in range(0, 60, 3)])
+    other = functional.normalize(torch.randn(20, 64, generator=generator), dim=1)
+    texts = functional.normalize(0.6 * classes + other, dim=1)  # mostly about something else
+    before, after = ((vectors * classes).sum(1) for vectors in (texts, meaning(texts)))
+    assert before.mean() < 0.6 < 0.75 < after.mean()
+    torch.testing.assert_close(meaning(texts).norm(dim=1), torch.ones(20))
+    assert (meaning(phrases) * phrases).sum(1).min() > 0.9

@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
+from clapstream.config import LabelSet, LabelSettings
+from clapstream.detection.scorer import Calibration
 from training import morphs
-from training.calibrate import START, fit
+from training.calibrate import HIGHEST_START, START, fit, quieten
 from training.compose import MOST_EVENTS, Window, place, repeat_events
 from training.effects import colour, level_db, speed, tilted_noise, to_level
 from training.evaluate import mean_average_precision, top1
 from training.procedural import MAKERS
+from training.scene_run import HeardScene
+from training.scenes import Background, Scene
 
 
 def test_an_excerpt_is_repeated_whole_and_then_silent() -> None:
@@ -80,6 +85,26 @@ def test_calibration_puts_the_start_threshold_between_the_two() -> None:
     scores = 1 / (1 + np.exp(-(found.slope * evidence + found.offset)))
     assert (scores[truth == 1] >= START).mean() > 0.95
     assert (scores[truth == 0] < START).mean() > 0.99
+
+
+def test_a_label_that_backgrounds_are_taken_for_is_made_less_eager_before_all_are() -> None:
+    names = ("thunder", "doorbell")
+    labels = LabelSet(labels=tuple(LabelSettings(name=name) for name in names), background=("a quiet room",))
+    background = Background("howling wind", "wind", "", -38.0)
+    spans = [(index * 120_000, index * 120_000 + 480_000) for index in range(4)]
+
+    def minute(thunder: float, doorbell: float) -> tuple[Scene, HeardScene, NDArray[np.float64]]:
+        scene = Scene("wind", background, np.zeros(0, np.float32), ())
+        return scene, HeardScene(spans, np.zeros((4, 2), np.float32)), np.array([[thunder, doorbell]] * 4)
+
+    fitted = Calibration(slope=1.0, offset=0.0)
+    starts, found = quieten(labels, [minute(1.0, -3.0)] * 3, fitted, most=0)
+    assert found == fitted
+    assert [label.start for label in starts.labels] == [0.75, 0.6]  # 1 / (1 + exp(-1)) is 0.73
+    starts, found = quieten(labels, [minute(2.5, -3.0)] * 3, fitted, most=0)
+    assert [label.start for label in starts.labels] == [HIGHEST_START, 0.6]
+    assert 1 / (1 + np.exp(-(2.5 + found.offset))) < HIGHEST_START
+    assert quieten(labels, [minute(2.5, -3.0)] * 3, fitted, most=3) == (labels, fitted)
 
 
 def test_figures_by_hand() -> None:
