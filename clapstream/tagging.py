@@ -68,7 +68,9 @@ def file_windows(blocks: Iterable[Block], window_frames: int, hop_frames: int) -
             yield partial
         partial = None
         yield window
-    last = windower.flush() or partial
+    last = windower.flush()
+    if partial is not None and (last is None or last.first_frame > partial.first_frame):
+        yield partial
     if last is not None:
         yield last
 

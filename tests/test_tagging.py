@@ -32,6 +32,11 @@ def test_windows_cover_every_frame_and_are_whole_where_they_can_be(
     assert all(float(each.samples[0]) == each.first_frame for each in windows)
 
 
+def test_the_first_frame_of_a_file_hardly_longer_than_a_window_is_in_one() -> None:
+    windows = list(file_windows(blocks(42, 1), 41, 4))
+    assert [(each.first_frame, each.end_frame) for each in windows] == [(0, 40), (1, 42)]
+
+
 def test_no_sound_gives_no_windows() -> None:
     assert list(file_windows([], 10, 5)) == []
 
