@@ -58,9 +58,8 @@ def file_windows(blocks: Iterable[Block], window_frames: int, hop_frames: int) -
     Partial windows appear only where no whole one has the frames: in a file shorter than a window, or at the start
     when a window is no whole number of hops.
     """
-    windower = Windower(window_frames, hop_frames)
     partial: Window | None = None
-    for window in itertools.chain.from_iterable(windower.push(block) for block in blocks):
+    for window in _cut(blocks, Windower(window_frames, hop_frames)):
         if window.partial:
             partial = window
             continue
@@ -68,9 +67,14 @@ def file_windows(blocks: Iterable[Block], window_frames: int, hop_frames: int) -
             yield partial
         partial = None
         yield window
-    last = windower.flush()
-    if partial is not None and (last is None or last.first_frame > partial.first_frame):
+    if partial is not None:
         yield partial
+
+
+def _cut(blocks: Iterable[Block], windower: Windower) -> Iterator[Window]:
+    for block in blocks:
+        yield from windower.push(block)
+    last = windower.flush()
     if last is not None:
         yield last
 

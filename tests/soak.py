@@ -79,7 +79,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Look):
     """The process at the end of a round; `sound_hours` is how much the fast source had heard by then.
 
     What it holds is what it held at each of a few looks: what is under way at one of them only is not left over.
@@ -88,13 +88,6 @@ class Sample:
 
     wall_hours: float
     sound_hours: float
-    resident_mb: float
-    own_mb: float
-    in_use_mb: float
-    objects: int
-    threads: Counter[str]
-    tasks: Counter[str]
-    descriptors: Counter[str]
     children: int
 
     def __str__(self) -> str:

@@ -141,11 +141,12 @@ class Bank:
     def _draw(self, random: np.random.Generator, spliced: float) -> Heard:
         """A window as it lies in the bank, or several spliced, or a stretch of one repeated."""
         pool = self._pools[random.choice(3, p=[PLAIN, SINGLE, 1 - PLAIN - SINGLE])]
-        index, draw = int(random.choice(pool)), random.random()
+        draw = random.random()
         if draw < spliced:
             # The teacher hears a second at a time: what it said of the parts is what it would say of the whole.
             borders = [0, *cuts(random), WINDOW_PATCHES]
             return joined([self._part(int(random.choice(pool)), *ends) for ends in pairwise(borders)])
+        index = int(random.choice(pool))
         if draw < spliced + CROPPED:
             patches = int(random.integers(2, 12))
             first = int(random.integers(WINDOW_PATCHES - patches))
@@ -186,10 +187,11 @@ class Bank:
 
 
 def cuts(random: np.random.Generator) -> list[int]:
-    """Where a window is cut: one patch or more, in order, none of the parts too short."""
-    spare = WINDOW_PATCHES - SHORTEST_PART * (number := int(random.integers(2, MOST_PARTS + 1)))
-    places = np.sort(random.integers(spare + 1, size=number - 1))
-    return [int(place) + SHORTEST_PART * (part + 1) for part, place in enumerate(places)]
+    """The patches that a window is cut before, in order, so that no part is too short."""
+    parts = int(random.integers(2, MOST_PARTS + 1))
+    spare = WINDOW_PATCHES - SHORTEST_PART * parts
+    places = np.sort(random.integers(spare + 1, size=parts - 1))
+    return [int(place) + SHORTEST_PART * part for part, place in enumerate(places, 1)]
 
 
 def joined(parts: list[Heard]) -> Heard:

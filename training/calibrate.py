@@ -35,6 +35,9 @@ from training.paths import CACHE
 from training.scene_run import HeardScene, SceneListener, track
 from training.scenes import BACKGROUNDS, COMPANIONS, LABELS, Scene, make_backgrounds
 
+Judged = tuple[Scene, HeardScene, NDArray[np.float64]]
+"""A scene, what was heard of it, and the evidence `(windows, labels)` in that."""
+
 START = 0.6
 SHARDS = 4
 BACKGROUND_MINUTES = 120
@@ -138,9 +141,7 @@ def fit(evidence: NDArray[np.float64], truth: NDArray[np.float64]) -> Calibratio
     return Calibration(slope=float(slope), offset=float(np.log(START / (1 - START)) - slope * threshold))
 
 
-def false_events(
-    labels: LabelSet, heard: Sequence[tuple[Scene, HeardScene, NDArray[np.float64]]], found: Calibration
-) -> Counter[str]:
+def false_events(labels: LabelSet, heard: Sequence[Judged], found: Calibration) -> Counter[str]:
     """How many events of each label backgrounds alone would give, those of their own labels left out."""
     return Counter(
         event.label
@@ -151,7 +152,7 @@ def false_events(
 
 def quieten(
     labels: LabelSet,
-    heard: Sequence[tuple[Scene, HeardScene, NDArray[np.float64]]],
+    heard: Sequence[Judged],
     found: Calibration,
     most: float,
 ) -> tuple[LabelSet, Calibration]:

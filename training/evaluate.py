@@ -105,13 +105,16 @@ def mean_average_precision(scores: NDArray[np.float32], truth: NDArray[np.int64]
     return float(np.mean(found))
 
 
-def judge(sounds: Set, model: ClapModel, folder: Path, names: dict[str, str]) -> str:
-    """A line of figures for the recordings whose label is in `names` (label to the words it is asked for)."""
+def judge(sounds: Set, embedded: NDArray[np.float32], model: ClapModel, folder: Path, names: dict[str, str]) -> str:
+    """A line of figures for the recordings whose label is in `names` (label to the words it is asked for).
+
+    `embedded` `(recordings, dim)` are the unit embeddings of all of them.
+    """
     labels = [label for label in names if label in set(sounds.labels)]
     rows = [row for row, label in enumerate(sounds.labels) if label in labels]
     truth = np.array([labels.index(sounds.labels[row]) for row in rows])
     texts = embed_texts(model, folder, [f"This is a sound of {names[label]}." for label in labels])
-    own = embed_sounds(model, sounds.mels[rows]) @ texts.T
+    own = embedded[rows] @ texts.T
     index = {name: number for number, name in enumerate(class_names())}
     teacher = np.zeros_like(own)
     for column, label in enumerate(labels):
@@ -131,10 +134,9 @@ def report(folder: Path) -> str:
     model = ClapModel.from_pretrained(folder).eval()
     everything = {label: phrases[0] for label, phrases in label_phrases().items()}
     lines = []
-    for name in ("validation", "open"):
+    for name, shown in (("validation", "validation"), ("open", "open, held out")):
         sounds = load(name)
-        shown = "validation" if name == "validation" else "open, held out"
-        lines.append(f"{shown}: {judge(sounds, model, folder, everything)}")
-        lines.append(f"{shown}, street: {judge(sounds, model, folder, STREET)}")
-        lines.append(f"{shown}, everyday: {judge(sounds, model, folder, EVERYDAY)}")
+        embedded = embed_sounds(model, sounds.mels)
+        for which, names in (("", everything), (", street", STREET), (", everyday", EVERYDAY)):
+            lines.append(f"{shown}{which}: {judge(sounds, embedded, model, folder, names)}")
     return "\n".join(lines)

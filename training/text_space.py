@@ -4,8 +4,8 @@ A text projection that learns beside the audio tower collapses: most pairs of a 
 making all texts alike and all windows their opposite is the cheapest way to say so. Fixed targets cannot. Whitening
 takes away what all texts about sounds have in common, which else would fill most of every cosine.
 
-Most of what a text says is not about its sound: "a hound going off at the mailman" lies as near to letters as to
-dogs, with a cosine of 0.2 to "dog barking", and loses to every wrong name there is. `Meaning` keeps the part that
+Most of what a text says is not about its sound. Wordings that no phrase has lay with a cosine of 0.2 to the name of
+their sound: nearest to it in three of four cases, and yet beaten by every wrong name. `Meaning` keeps the part that
 the known phrases of sounds share.
 """
 
@@ -19,8 +19,8 @@ POWER = 0.25
 """0 leaves the spread of the vectors as it is, 0.5 makes it the same in every direction."""
 SEED = 3
 NEARNESS, MEANING = 12.0, 0.85
-"""How much nearer phrases count more, and the share of a text's embedding that comes from them. Chosen by phrases
-of labels, left out of what is known one by one, on the recordings that training left out."""
+"""How much nearer phrases count more, and the share of a text's embedding that comes from them. Within 0.001 of
+the best by phrases of labels, left out of what is known one by one, on recordings that training left out."""
 
 
 class TextSpace:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from clapstream_process import ClapstreamProcess
 from numpy.typing import NDArray
-from real_broker import Broker
+from real_broker import Broker, Listener
 from scene import write_scene
 from sound_system import SoundSystem
 
@@ -31,11 +31,10 @@ Settings = dict[str, object]
 StartClapstream = Callable[[Settings], ClapstreamProcess]
 
 
-def test_an_unplugged_microphone_is_offline_within_5_seconds_and_back_by_itself(
-    tmp_path: Path, sound_system: SoundSystem, broker: Broker, start_clapstream: StartClapstream
-) -> None:
-    write_scene(tmp_path / "scene.wav", 30.0, {"dog_barking": 4.0, "doorbell": 8.0})
-    listener = broker.listen()
+def listen_in_the_hall(
+    broker: Broker, listener: Listener, start_clapstream: StartClapstream
+) -> tuple[ClapstreamProcess, str]:
+    """A daemon whose microphone is online, and the base topic of that."""
     process = start_clapstream(
         {
             "sources": [{"name": "hall", "type": "microphone", "device": "pulse"}],
@@ -44,6 +43,15 @@ def test_an_unplugged_microphone_is_offline_within_5_seconds_and_back_by_itself(
     )
     base = "clapstream/home/hall"
     listener.wait(lambda heard: heard.on(f"{base}/availability")[-1:] == ["online"], "the microphone")
+    return process, base
+
+
+def test_an_unplugged_microphone_is_offline_within_5_seconds_and_back_by_itself(
+    tmp_path: Path, sound_system: SoundSystem, broker: Broker, start_clapstream: StartClapstream
+) -> None:
+    write_scene(tmp_path / "scene.wav", 30.0, {"dog_barking": 4.0, "doorbell": 8.0})
+    listener = broker.listen()
+    process, base = listen_in_the_hall(broker, listener, start_clapstream)
     playing = sound_system.play(tmp_path / "scene.wav")
     listener.wait(lambda heard: "ON" in heard.on(f"{base}/dog_barking/state"), "the dog")
     unplugged = time.monotonic()
@@ -111,14 +119,7 @@ def test_no_sound_is_lost_and_no_second_connection_made_while_the_broker_is_hurt
     tmp_path: Path, sound_system: SoundSystem, broker: Broker, start_clapstream: StartClapstream
 ) -> None:
     listener = broker.listen()
-    process = start_clapstream(
-        {
-            "sources": [{"name": "hall", "type": "microphone", "device": "pulse"}],
-            "mqtt": {"host": "127.0.0.1", "port": broker.port},
-        }
-    )
-    base = "clapstream/home/hall"
-    listener.wait(lambda heard: heard.on(f"{base}/availability")[-1:] == ["online"], "the microphone")
+    process, base = listen_in_the_hall(broker, listener, start_clapstream)
     listener.wait(lambda heard: bool(heard.on(f"{base}/diagnostics")), "the first window")
     before, started = json.loads(listener.on(f"{base}/diagnostics")[-1]), time.monotonic()
     connections: set[int] = set()
