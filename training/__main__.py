@@ -19,8 +19,11 @@ def main() -> None:
     bank.add_argument("--workers", type=int, default=2)
     text = steps.add_parser("text", help="distil the text tower")
     text.add_argument("--minutes", type=float, default=40)
+    text.add_argument("--texts", type=int, default=180_000, help="that the sentence encoder is asked about")
+    taken = steps.add_parser("take-up", help="go on from a checkpoint: audio and align then start where it is")
+    taken.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     audio = steps.add_parser("audio", help="train the audio tower and its projection")
-    audio.add_argument("--minutes", type=float, default=120)
+    audio.add_argument("--minutes", type=float, default=240)
     align = steps.add_parser("align", help="fit the text tower to the space that the audio tower learns")
     align.add_argument("--minutes", type=float, default=8)
     export = steps.add_parser("export", help="write the checkpoint directory")
@@ -31,6 +34,9 @@ def main() -> None:
     card.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     everything = steps.add_parser("all", help="every step in order")
     everything.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
+    everything.add_argument(
+        "--share", type=float, default=1.0, help="of every budget: 0.02 shows in minutes that all steps run"
+    )
     evaluate = steps.add_parser("evaluate", help="print figures of a checkpoint directory")
     evaluate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     options = parser.parse_args()
@@ -39,8 +45,16 @@ def main() -> None:
         run(**chosen)
         return
     for name in ("bank", "text", "audio", "align", "export", "calibrate", "card"):
-        defaults = vars(parser.parse_args([name]))
-        run(**defaults | ({"folder": options.folder} if "folder" in defaults else {}))
+        print(f"--- {name}", flush=True)
+        run(**budgeted(vars(parser.parse_args([name])), options.folder, options.share))
+
+
+def budgeted(defaults: dict[str, Any], folder: Path, share: float) -> dict[str, Any]:
+    """A step's default options, with `folder` where it takes one and `share` of its minutes, shards and texts."""
+    least = {"shards": 2, "plain_shards": 2, "texts": 6000}
+    counts = {key: max(round(value * share), least[key]) for key, value in defaults.items() if key in least}
+    minutes = {key: value * share for key, value in defaults.items() if key == "minutes"}
+    return defaults | counts | minutes | ({"folder": folder} if "folder" in defaults else {})
 
 
 def run(step: str, **options: Any) -> None:
@@ -53,6 +67,10 @@ def run(step: str, **options: Any) -> None:
         from training.text_tower import distil
 
         distil(**options)
+    elif step == "take-up":
+        from training.take_up import take_up
+
+        take_up(**options)
     elif step == "audio":
         from training.audio_tower import train
 

@@ -19,7 +19,7 @@ from clapstream.clap.projection import ClapProjectionLayer
 from clapstream.clap.text import ClapTextModel
 from training.paths import CACHE
 from training.student import centre, model_config
-from training.text_tower import LONGEST, pad, text_config
+from training.text_tower import LONGEST, corpus_targets, pad, text_config
 from training.vocabulary import Phrases
 
 NumpyRandom = np.random.Generator
@@ -44,7 +44,7 @@ class TextSide(nn.Module):
 
 
 def align(minutes: float) -> None:
-    """Train body and projection for `minutes`, half on phrases of sounds and half on any text."""
+    """Train body and projection for `minutes`, a quarter on phrases of sounds and the rest on any text."""
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
     encoded, targets, phrases = _corpus()
@@ -64,7 +64,7 @@ def align(minutes: float) -> None:
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * (1 + np.cos(np.pi * done)) / 2)
-        some = np.concatenate([random.integers(phrases, size=BATCH * 4), random.choice(usable, BATCH * 4)])
+        some = np.concatenate([random.integers(phrases, size=BATCH * 2), random.choice(usable, BATCH * 6)])
         some = some[np.argsort(lengths[some])]
         for part in random.permutation(some.reshape(8, BATCH)):
             with torch.autocast("cpu", torch.bfloat16):
@@ -122,7 +122,7 @@ def store(side: TextSide) -> None:
 def _corpus() -> tuple[list[list[int]], Tensor, int]:
     """Token ids, unit target embeddings `(texts, 512)`, and how many of the first are phrases of sounds."""
     known = Phrases()
-    texts, vectors = torch.load(CACHE / "text_targets.pt")
+    texts, vectors = corpus_targets()
     tokenizer = Tokenizer.from_file(str(CACHE / "text" / "tokenizer.json"))
     encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch([*known.texts, *texts])]
     targets = known.meaning(torch.cat([known.embeddings, known.space(vectors.float())]))

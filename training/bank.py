@@ -18,11 +18,11 @@ import torch
 from training.compose import Composer, Window
 from training.features import log_mel
 from training.paths import CACHE
-from training.prepare import Clips
-from training.yamnet import PATCH_HOP_SECONDS, WINDOW_PATCHES, Heard, Yamnet
+from training.prepare import Clips, prepare
+from training.yamnet import PATCH_HOP_SECONDS, WINDOW_PATCHES, Heard, Yamnet, float_graph
 
 SHARD_WINDOWS = 256
-SEED = 20261123
+SEED = 20261126
 PLAIN_FROM = 1000
 """Shards from this number on hold single clips, hardly changed."""
 HELD_OUT_FROM = 500
@@ -85,6 +85,8 @@ def build(shards: int, plain_shards: int, workers: int = 2, *, held_out_only: bo
     numbers = [*range(shards), *range(PLAIN_FROM, PLAIN_FROM + plain_shards)]
     if held_out_only:
         numbers = list(range(HELD_OUT_FROM, HELD_OUT_FROM + shards))
+    prepare("open")
+    float_graph()  # both once and here: workers that start in an empty cache would write them over each other
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=_work, args=(numbers[worker::workers], folder, held_out_only))

@@ -22,15 +22,15 @@ from torch.nn import functional
 
 from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.text import ClapTextModel
+from training import wordnet
 from training.paths import CACHE
-from training.texts import corpus, sound_phrases, wordnet
+from training.texts import corpus, sound_phrases
 
 KEPT_LAYERS = (0, 2, 4)
 VOCABULARY = 9000
 LONGEST = 126
 SPECIALS = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]"}
 """Our special tokens in RoBERTa's order, and the sentence encoder's they start from."""
-CORPUS = 110_000
 POOLED_NORM = 4.0
 """Length of the student's pooled output: the teacher's unit vector times this, well inside the range of tanh."""
 BATCH = 128
@@ -49,8 +49,9 @@ def teacher_folder() -> Path:
 def choose_vocabulary(tokenizer: Tokenizer) -> list[str]:
     """WordPieces to keep: all of our phrases, every character, then the commonest in WordNet."""
     counts: Counter[str] = Counter()
-    for words, gloss in wordnet():
-        counts.update(tokenizer.encode(f"{words} {gloss}", add_special_tokens=False).tokens)
+    for entry in wordnet.entries().values():
+        text = f"{', '.join(entry.words)} {entry.gloss}"
+        counts.update(tokenizer.encode(text, add_special_tokens=False).tokens)
     needed = {
         piece for phrase in sound_phrases() for piece in tokenizer.encode(phrase, add_special_tokens=False).tokens
     }
@@ -155,6 +156,18 @@ def teacher_embeddings(texts: list[str]) -> Tensor:
     return found
 
 
+def corpus_targets(size: int = 180_000) -> tuple[list[str], Tensor]:
+    """A corpus of `size` texts and what the sentence encoder says of each `(texts, 384)`; computed once."""
+    path = CACHE / "text_targets.pt"
+    if not path.exists():
+        texts = corpus(np.random.default_rng(SEED), size)
+        began = time.monotonic()
+        torch.save((texts, teacher_embeddings(texts)), path)
+        print(f"teacher: {len(texts)} texts in {time.monotonic() - began:.0f} s", flush=True)
+    texts, targets = torch.load(path)
+    return texts, targets
+
+
 def pad(encoded: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     """Ids `(texts, tokens)` and a float mask of the same shape."""
     longest = max(map(len, encoded))
@@ -163,25 +176,17 @@ def pad(encoded: list[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def distil(minutes: float) -> None:
-    """Train the student for `minutes` and store it in the cache, with its tokenizer."""
+def distil(minutes: float, texts: int) -> None:
+    """Train the student on so many texts for `minutes` and store it in the cache, with its tokenizer."""
     folder = CACHE / "text"
     if (folder / "text.safetensors").exists():
         return
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
     pieces = make_tokenizer(folder)
-    targets_file = CACHE / "text_targets.pt"
-    if targets_file.exists():
-        texts, targets = torch.load(targets_file)
-    else:
-        texts = corpus(random, CORPUS)
-        began = time.monotonic()
-        targets = teacher_embeddings(texts)
-        torch.save((texts, targets), targets_file)
-        print(f"teacher: {len(texts)} texts in {time.monotonic() - began:.0f} s", flush=True)
+    phrases, targets = corpus_targets(texts)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch(texts)]
+    encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch(phrases)]
     student = initial_student(pieces).train()
     train(student, encoded, targets, random, minutes)
 

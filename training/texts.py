@@ -1,19 +1,18 @@
-"""All text that training reads: phrases of sounds, captions, class names, WordNet's words and glosses."""
+"""All text that training reads: phrases of sounds, captions, class names, and what WordNet makes of them."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import yaml
 
+from training import wordnet
+from training.open_vocabulary import read_paraphrases
 from training.paths import PHRASES
 from training.prepare import read_table
 from training.yamnet import class_names
 
-WORDNET = Path("/usr/share/wordnet")
 TEMPLATES = (
     "{}", "{}", "{}", "This is a sound of {}.", "This is a sound of {}", "the sound of {}", "a recording of {}",
     "i can hear {}", "{} in the background", "the noise of {}", "{} nearby", "loud {}", "faint {} in the distance",
@@ -68,50 +67,54 @@ def sound_phrases() -> list[str]:
     return sorted({phrase for phrases in listed for phrase in phrases} | set(captions))
 
 
-def wordnet() -> list[tuple[str, str]]:
-    """(words, gloss) of WordNet's nouns, verbs and adjectives."""
-    entries = []
-    for part in ("noun", "verb", "adj"):
-        for line in (WORDNET / f"data.{part}").read_text(encoding="latin-1").splitlines():
-            if line.startswith("  "):
-                continue
-            head, gloss = line.split(" | ", 1)
-            fields = head.split()
-            words = [fields[4 + 2 * index] for index in range(int(fields[3], 16))]
-            clean = ", ".join(re.sub(r"\(.*?\)", "", word).replace("_", " ") for word in words)
-            entries.append((clean, re.sub(r"\([^)]*\)", "", gloss).split(";")[0].strip()))
-    return entries
-
-
-def common_words() -> set[str]:
-    """Lemmas that WordNet's tagged texts use at all: the everyday part of its vocabulary."""
-    lines = (WORDNET / "cntlist.rev").read_text(encoding="latin-1").splitlines()
-    return {line.split("%")[0].replace("_", " ") for line in lines}
-
-
 def corpus(random: np.random.Generator, size: int) -> list[str]:
-    """Texts for distilling the text tower: phrases in templates, pairs of phrases, words and glosses."""
-    phrases, common, entries = sound_phrases(), common_words(), wordnet()
-    everyday = [entry for entry in entries if any(word in common for word in entry[0].split(", "))]
-    nouns = sorted({word for words, _ in everyday for word in words.split(", ") if word in common})
+    """Texts for the text tower: phrases in templates, pairs of them, their words exchanged, words and glosses.
+
+    None says the same as a wording of `paraphrases.csv`: that list asks for what training never saw.
+    """
+    phrases = sound_phrases()
+    everyday = [entry for entry in wordnet.entries().values() if wordnet.common_words() & set(entry.words)]
+    nouns = sorted({word for entry in everyday for word in entry.words if word in wordnet.common_words()})
+    sounding = sorted({word for phrase in phrases for word in phrase.split() if word.endswith("ing")})
+    asked = [_long_words(paraphrase) for paraphrase, _ in read_paraphrases()]
+
+    def one(words: list[str]) -> str:
+        return words[random.integers(len(words))]
+
+    def draw() -> str:
+        kind = random.random()
+        if kind < 0.15:
+            return one(TEMPLATES).format(one(phrases))
+        if kind < 0.23:
+            return f"{one(phrases)} {random.choice(['and', 'while', 'with', 'over', 'then'])} {one(phrases)}"
+        if kind < 0.58:
+            return one(TEMPLATES).format(reworded(one(phrases), random))
+        if kind < 0.66:
+            return f"{one(nouns)} {reworded(one(sounding), random)}"
+        if kind < 0.74:
+            words = one(phrases).split()
+            words[random.integers(len(words))] = one(nouns)
+            return " ".join(words)
+        if kind < 0.87:
+            return one(TEMPLATES).format(" ".join(one(nouns) for _ in range(random.choice([1, 1, 1, 2, 3]))))
+        entry = everyday[random.integers(len(everyday))]
+        return entry.gloss if random.random() < 0.6 else ", ".join(entry.words)
+
     texts = set(phrases)
     while len(texts) < size:
-        draw = random.random()
-        first, second = (phrases[random.integers(len(phrases))] for _ in range(2))
-        if draw < 0.25:
-            texts.add(TEMPLATES[random.integers(len(TEMPLATES))].format(first))
-        elif draw < 0.35:
-            texts.add(f"{first} {random.choice(['and', 'while', 'with', 'over', 'then'])} {second}")
-        elif draw < 0.50:
-            words = first.split()
-            words[random.integers(len(words))] = nouns[random.integers(len(nouns))]
-            texts.add(" ".join(words))
-        elif draw < 0.70:
-            template = TEMPLATES[random.integers(len(TEMPLATES))]
-            texts.add(template.format(nouns[random.integers(len(nouns))]))
-        elif draw < 0.80:
-            texts.add(" ".join(nouns[random.integers(len(nouns))] for _ in range(random.integers(2, 4))))
-        else:
-            words, gloss = everyday[random.integers(len(everyday))]
-            texts.add(gloss if random.random() < 0.6 else words)
+        text = draw()
+        words = _long_words(text)
+        if not any(paraphrase <= words for paraphrase in asked):
+            texts.add(text)
     return sorted(texts)
+
+
+def _long_words(text: str) -> frozenset[str]:
+    """The words that carry its meaning: those of more than three letters."""
+    return frozenset(word for word in text.lower().split() if len(word) > 3)
+
+
+def reworded(phrase: str, random: np.random.Generator) -> str:
+    """The phrase with about half of its words exchanged for others that mean nearly the same."""
+    words = phrase.split()
+    return " ".join((wordnet.exchange(word, random) or word) if random.random() < 0.5 else word for word in words)

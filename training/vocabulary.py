@@ -12,6 +12,9 @@ from training.text_tower import teacher_embeddings
 from training.texts import class_phrases, label_phrases
 from training.yamnet import class_names
 
+MEANT = 0.5
+"""Share of steps in which texts lie where the text tower will put them, see `text_space.Meaning`."""
+
 
 class Phrases:
     """Embeddings of every phrase of every class, with and without template."""
@@ -31,10 +34,15 @@ class Phrases:
         self.space = TextSpace(vectors)
         self.embeddings = self.space(vectors)
         self.meaning = Meaning(self.embeddings, self._spans)
+        self._meant = self.meaning(self.embeddings)
 
     def draw(self, random: np.random.Generator) -> Tensor:
-        """Embeddings `(classes + labels, 512)` of one random phrase each."""
-        return self.embeddings[[int(random.integers(first, last)) for first, last in self._spans]]
+        """Embeddings `(classes + labels, 512)` of one random phrase each: plain, or as the text tower has them.
+
+        The first kind keeps a class from being one point; the second is what a label will be compared by.
+        """
+        embeddings = self._meant if random.random() < MEANT else self.embeddings
+        return embeddings[[int(random.integers(first, last)) for first, last in self._spans]]
 
     def plain(self) -> Tensor:
         """Embeddings of "This is a sound of <name>."."""

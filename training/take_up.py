@@ -1,0 +1,88 @@
+"""Go on from a checkpoint: its parts put where `audio` and `align` look for what they have done so far.
+
+A checkpoint holds the towers and projections only. The heads that training has beside them are fitted to the tower
+as it is, before the tower moves: from nothing they would first undo some of what it knows.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed, nn
+
+from training.audio_tower import BATCH, WEIGHTS, WORKERS, average_gradients, losses, make_optimiser, save
+from training.batches import Bank
+from training.paths import CACHE
+from training.student import SEED, Student, begin
+from training.vocabulary import Phrases
+
+STEPS = 240
+RATE = 4e-3
+
+
+def take_up(folder: Path) -> None:
+    """Put the checkpoint in `folder` into an empty cache; raises FileExistsError if training has begun there."""
+    for path in (CACHE / "audio.pt", CACHE / "text" / "aligned.safetensors"):
+        if path.exists():
+            raise FileExistsError(f"{path} is there: training has begun, delete it to take up a checkpoint instead")
+    weights = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
+    (CACHE / "text").mkdir(parents=True, exist_ok=True)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(folder / file, CACHE / "text" / file)
+    texts = {key: value for key, value in weights.items() if key.startswith(("text_model.", "text_projection."))}
+    save_file(texts, CACHE / "text" / "aligned.safetensors")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_fit_heads, (port, weights), WORKERS)
+
+
+def _fit_heads(worker: int, port: int, weights: dict[str, Tensor]) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=worker, world_size=WORKERS)
+    torch.manual_seed(SEED)
+    phrases = Phrases()
+    bank = Bank(CACHE / "bank", phrases)
+    student = Student(len(phrases.classes) + len(phrases.labels)).train()
+    begin(student, bank)
+    load(student, weights)
+    towers = [student.audio_model, student.audio_projection]
+    for tower in towers:
+        tower.requires_grad_(False)
+    optimiser = torch.optim.Adam([value for value in student.parameters() if value.requires_grad])
+    random = np.random.default_rng((SEED, worker))
+    for step in range(STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * (0.02 + 0.98 * (1 + math.cos(math.pi * step / STEPS)) / 2)
+        terms = losses(student, bank.batch(random, BATCH), phrases.draw(random), bank.weight)
+        student.zero_grad()
+        sum(WEIGHTS[key] * value for key, value in terms.items()).backward()  # type: ignore[union-attr]
+        average_gradients(student)
+        nn.utils.clip_grad_norm_(student.parameters(), 2.0)
+        optimiser.step()
+        if worker == 0 and step % 20 == 0:
+            shown = " ".join(f"{key} {float(value.detach()):.3f}" for key, value in terms.items())
+            print(f"heads step {step} of {STEPS} {shown}", flush=True)
+    for tower in towers:
+        tower.requires_grad_(True)
+    student.audio_model.audio_encoder.batch_norm.requires_grad_(False)
+    if worker == 0:
+        save(CACHE / "audio.pt", student, copy.deepcopy(student), make_optimiser(student), 0, 0.0)
+    distributed.destroy_process_group()
+
+
+def load(student: Student, weights: dict[str, Tensor]) -> None:
+    """The checkpoint's audio side in the student's place; every name must be known."""
+    audio = {key: value for key, value in weights.items() if key.startswith(("audio_model.", "audio_projection."))}
+    audio["logit_scale"] = weights["logit_scale_a"]
+    left, unknown = student.load_state_dict(audio, strict=False)
+    missing = [name for name in left if name.startswith(("audio_model.", "audio_projection."))]
+    if missing or unknown:
+        raise ValueError(f"the checkpoint is not of this geometry: missing {missing}, unknown {unknown}")

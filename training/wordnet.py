@@ -1,0 +1,126 @@
+"""WordNet as Debian packs it: words and glosses, which words are everyday ones, and which mean nearly the same."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import inflect
+import numpy as np
+
+FOLDER = Path("/usr/share/wordnet")
+PARTS = {"noun": "n", "verb": "v", "adj": "a"}
+NEAR = ("@", "~", "&")
+"""Pointers to what is more general, more special, and (of adjectives) alike: wninput(5WN)."""
+SENSES = 2
+"""How many of a word's senses count, the commonest first: the others are rarely what a phrase means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A synset: its words, its gloss, and the synsets that lie next to it, as (part, offset)."""
+
+    words: tuple[str, ...]
+    gloss: str
+    near: tuple[tuple[str, str], ...]
+
+
+@cache
+def entries() -> dict[tuple[str, str], Entry]:
+    """Every synset of nouns, verbs and adjectives by (part, offset), in the files' order."""
+    return {
+        (letter, line[:8]): parse(line)
+        for part, letter in PARTS.items()
+        for line in (FOLDER / f"data.{part}").read_text(encoding="latin-1").splitlines()
+        if not line.startswith("  ")
+    }
+
+
+def parse(line: str) -> Entry:
+    """An entry from its line: the format of wndb(5WN)."""
+    head, gloss = line.split(" | ", 1)
+    fields = head.split()
+    last = 4 + 2 * int(fields[3], 16)
+    pointers = [fields[index : index + 4] for index in range(last + 1, last + 1 + 4 * int(fields[last]), 4)]
+    return Entry(
+        words=tuple(re.sub(r"\(.*?\)", "", word).replace("_", " ") for word in fields[4:last:2]),
+        gloss=re.sub(r"\([^)]*\)", "", gloss).split(";")[0].strip(),
+        near=tuple((part, offset) for symbol, offset, part, _ in pointers if symbol in NEAR),
+    )
+
+
+@cache
+def common_words() -> frozenset[str]:
+    """Lemmas that WordNet's tagged texts use at all: the everyday part of its vocabulary."""
+    lines = (FOLDER / "cntlist.rev").read_text(encoding="latin-1").splitlines()
+    return frozenset(line.split("%")[0].replace("_", " ") for line in lines)
+
+
+@cache
+def senses(part: str) -> dict[str, list[str]]:
+    """Offsets of each word's synsets, the commonest first."""
+    found = {}
+    for line in (FOLDER / f"index.{part}").read_text(encoding="latin-1").splitlines():
+        if not line.startswith("  "):
+            fields = line.split()
+            found[fields[0].replace("_", " ")] = fields[-int(fields[2]) :]
+    return found
+
+
+@cache
+def _lemmas() -> dict[str, dict[str, str]]:
+    """Lemmas by their forms in phrases: -ing and third person of verbs, plural of nouns."""
+    verbs = [word for word in senses("verb") if word.isalpha()]
+    nouns = [word for word in senses("noun") if word.isalpha() and word in common_words()]
+    return {
+        "ing": {participle(word): word for word in verbs},
+        "third": {plural(word): word for word in verbs if word in common_words()},
+        "plural": {plural(word): word for word in nouns},
+    }
+
+
+ENGLISH = inflect.engine()
+
+
+@cache
+def participle(verb: str) -> str:
+    """The -ing form of a verb: of its first word, if it has several."""
+    first, *others = verb.split()
+    return " ".join([str(ENGLISH.present_participle(first)), *others])
+
+
+@cache
+def plural(word: str) -> str:
+    """Plural of a noun; of a verb, the third person's -s, which English spells alike."""
+    return str(ENGLISH.plural_noun(word))
+
+
+def exchange(word: str, random: np.random.Generator) -> str | None:
+    """Another word of nearly the same meaning in the same form, or None where WordNet's walk ended at none."""
+    lemmas = _lemmas()
+    if word in lemmas["ing"]:
+        other = _near(lemmas["ing"][word], "verb", random)
+        return other and participle(other)
+    if word in senses("noun"):
+        return _near(word, "noun", random)
+    if word in lemmas["plural"]:
+        other = _near(lemmas["plural"][word], "noun", random)
+        return other and plural(other)
+    if word in lemmas["third"]:
+        first, *others = (_near(lemmas["third"][word], "verb", random) or "").split() or [""]
+        return " ".join([plural(first), *others]) if first else None
+    return _near(word, "adj", random) if word in senses("adj") else None
+
+
+def _near(word: str, part: str, random: np.random.Generator) -> str | None:
+    """A word from a synset of `word`, from one next to it, or from one next to that one."""
+    offsets = senses(part)[word][:SENSES]
+    key = (PARTS[part], offsets[random.integers(len(offsets))])
+    for _ in range(random.integers(3)):
+        near = [place for place in entries()[key].near if place in entries()]
+        if near:
+            key = near[random.integers(len(near))]
+    words = [other for other in entries()[key].words if other != word and other.islower()]
+    return words[random.integers(len(words))] if words else None
