@@ -2,8 +2,10 @@
 
 A 10 s window is scored every hop, so a sound that is in one window but was not in the one before must have entered
 in the frames that are new, and a sound that is missing from a window must have left by that window's first frame.
-Both times are therefore known to one hop, although the window is long. Everything here is integer frames of one
-stream; nothing here knows a clock.
+Both times are therefore known to one hop, although the window is long. A sound that fills only the edge of a window
+scores low in it, though: whether there is an event is for `start` and `stop` to say, but when it began and ended is
+read off the windows around it that score at least half of `stop`, its traces. Everything here is integer frames of
+one stream; nothing here knows a clock.
 """
 
 from __future__ import annotations
@@ -13,6 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clapstream.updates import LabelInfo
+
+TRACE = 0.5
+"""Share of `stop` that a window next to an event must score to count as having some of its sound. Between a quarter
+and a half makes no difference to the figures of training/scenes.py; `stop` itself dates most lasting sounds late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,11 @@ class EventRule:
     confirm_windows: int = 1
     hold_frames: int = 0
     always_score: bool = False
+
+    @property
+    def trace(self) -> float:
+        """The score from which a window next to an event has some of its sound."""
+        return TRACE * self.label.stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,7 @@ class _Span:
 class _LabelState:
     rule: EventRule
     run_length: int = 0
+    trace_start: int | None = None
     start_frame: int = 0
     earliest_end: int = 0
     score: float = 0.0
@@ -60,13 +72,16 @@ class _LabelState:
     active: bool = False
     last_with: _Span | None = None
     first_without: _Span | None = None
+    first_below: _Span | None = None
 
     def forget(self) -> None:
         self.run_length = 0
+        self.trace_start = None
         self.active = False
         self.peak_score = 0.0
         self.last_with = None
         self.first_without = None
+        self.first_below = None
 
 
 class EventTracker:
@@ -139,12 +154,17 @@ class EventTracker:
 def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> Transition | None:
     if state.active:
         return _advance_active(state, window, score)
+    if score < state.rule.trace:
+        state.trace_start = None
+    elif state.trace_start is None:
+        state.trace_start = entered
+        state.earliest_end = window.end
     if score < state.rule.label.start:
         state.run_length = 0
         return None
     if state.run_length == 0:
-        state.start_frame = entered
-        state.earliest_end = window.end
+        assert state.trace_start is not None, "whatever starts an event leaves a trace"
+        state.start_frame = max(state.trace_start, window.first)  # what left before this window is another sound
         state.peak_score = 0.0
     state.run_length += 1
     state.peak_score = max(state.peak_score, score)
@@ -153,20 +173,26 @@ def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> T
         return None
     state.active = True
     state.score = score
-    state.first_without = None
+    state.first_without = state.first_below = None
     return Transition("start", state.rule.label, state.start_frame, None, score, state.peak_score)
 
 
 def _advance_active(state: _LabelState, window: _Span, score: float) -> Transition | None:
+    if score >= state.rule.trace:
+        state.first_without = None
+    elif state.first_without is None:
+        state.first_without = window
     if score >= state.rule.label.stop:
         state.peak_score = max(state.peak_score, score)
         state.last_with = window
-        state.first_without = None
+        state.first_below = None
+        return None
+    if state.first_below is None:
+        state.first_below = window
+    if window.end - state.first_below.end < state.rule.hold_frames:
         return None
     if state.first_without is None:
-        state.first_without = window
-    if window.end - state.first_without.end < state.rule.hold_frames:
-        return None
+        state.first_without = window  # traces go on, but the event is over
     transition = _end(state)
     state.forget()
     return transition

@@ -80,6 +80,38 @@ def test_a_flickering_score_never_ends_before_it_started() -> None:
     assert spans([start, end]) == [("start", 50, None), ("end", 50, 55)]
 
 
+def test_a_sound_that_enters_and_leaves_faintly_is_dated_by_its_traces() -> None:
+    start, end = run(EventRule(DOG), [0.1] * 8 + [0.2, 0.5, 0.9, 0.9, 0.5, 0.3, 0.1, 0.1])
+    assert spans([start, end]) == [("start", 40, None), ("end", 40, 50)]
+    _, held = run(EventRule(DOG, hold_frames=2 * HOP), [0.1] * 8 + [0.9, 0.9, 0.9, 0.9, 0.3, 0.1, 0.1])
+    assert held.end_frame == 50  # where the first window without a trace begins, not the first below `stop`
+
+
+def test_traces_that_go_on_date_an_end_no_later_than_the_last_window_that_was_sure() -> None:
+    _, end = run(EventRule(DOG, hold_frames=8 * HOP), [0.1] * 8 + [0.9] + [0.3] * 9)
+    assert end.end_frame == 9 * HOP
+    tracker = EventTracker([EventRule(DOG, hold_frames=1000)])
+    for (first, end_frame), score in zip(windows(12), [0.1] * 6 + [0.9] * 2 + [0.3] * 4, strict=True):
+        tracker.update(first, end_frame, [score])
+    assert spans(tracker.finish()) == [("end", 30, 40)]
+
+
+def test_a_trace_dates_back_no_further_than_the_window_that_was_sure() -> None:
+    (start,) = run(EventRule(DOG), [0.1] * 2 + [0.3] * 10 + [0.9])
+    assert start.start_frame == 13 * HOP - WINDOW
+
+
+def test_a_trace_alone_is_no_event_and_a_broken_one_counts_from_where_it_began_again() -> None:
+    assert run(EventRule(DOG), [0.3] * 10) == []
+    (start,) = run(EventRule(DOG), [0.1] * 6 + [0.3, 0.1, 0.3, 0.9])
+    assert start.start_frame == 8 * HOP
+
+
+def test_an_event_does_not_reach_back_into_the_one_before() -> None:
+    first, ended, second = run(EventRule(DOG), [0.1] * 5 + [0.9, 0.3, 0.3, 0.9])
+    assert (first.start_frame, ended.end_frame, second.start_frame) == (25, 30, 35)
+
+
 def test_peak_and_confirming_score_are_kept_apart() -> None:
     *_, end = run(EventRule(DOG), [0.7, 0.95, 0.8, 0.1])
     assert (end.score, end.peak_score) == (0.7, 0.95)
