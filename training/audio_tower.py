@@ -10,6 +10,7 @@ import copy
 import math
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,15 +80,25 @@ WEIGHTS = {
 
 def train(minutes: float, name: str = "audio") -> None:
     """Train for `minutes` of wall clock, going on from the last state; the average of weights is what counts."""
+    in_workers(_train, minutes, name)
+
+
+def in_workers(work: Callable[..., None], *arguments: object) -> None:
+    """Run `work(worker, *arguments)` in so many processes of one thread that can speak with each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_train, (port, minutes, name), WORKERS)
+    torch.multiprocessing.spawn(_joined, (port, work, arguments), WORKERS)
 
 
-def _train(worker: int, port: int, minutes: float, name: str) -> None:
+def _joined(worker: int, port: int, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=worker, world_size=WORKERS)
+    work(worker, *arguments)
+    distributed.destroy_process_group()
+
+
+def _train(worker: int, minutes: float, name: str) -> None:
     torch.manual_seed(SEED)
     phrases = Phrases()
     bank = Bank(CACHE / "bank", phrases)
@@ -140,7 +151,6 @@ def _train(worker: int, port: int, minutes: float, name: str) -> None:
             saved = time.monotonic()
     if worker == 0:
         save(state_file, student, average, optimiser, step, time.monotonic() - began)
-    distributed.destroy_process_group()
 
 
 def is_tower_matrix(name: str, value: Tensor) -> bool:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
-from training.audio_tower import BATCH, WEIGHTS, WORKERS, average_gradients, losses, make_optimiser, save
+from training.audio_tower import BATCH, WEIGHTS, average_gradients, in_workers, losses, make_optimiser, save
 from training.batches import Bank
 from training.paths import CACHE
 from training.student import SEED, Student, begin
@@ -38,15 +37,10 @@ def take_up(folder: Path) -> None:
         shutil.copyfile(folder / file, CACHE / "text" / file)
     texts = {key: value for key, value in weights.items() if key.startswith(("text_model.", "text_projection."))}
     save_file(texts, CACHE / "text" / "aligned.safetensors")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_fit_heads, (port, weights), WORKERS)
+    in_workers(_fit_heads, weights)
 
 
-def _fit_heads(worker: int, port: int, weights: dict[str, Tensor]) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=worker, world_size=WORKERS)
+def _fit_heads(worker: int, weights: dict[str, Tensor]) -> None:
     torch.manual_seed(SEED)
     phrases = Phrases()
     bank = Bank(CACHE / "bank", phrases)
@@ -75,7 +69,6 @@ def _fit_heads(worker: int, port: int, weights: dict[str, Tensor]) -> None:
     student.audio_model.audio_encoder.batch_norm.requires_grad_(False)
     if worker == 0:
         save(CACHE / "audio.pt", student, copy.deepcopy(student), make_optimiser(student), 0, 0.0)
-    distributed.destroy_process_group()
 
 
 def load(student: Student, weights: dict[str, Tensor]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import inflect
 import numpy as np
 
+ENGLISH = inflect.engine()
 FOLDER = Path("/usr/share/wordnet")
 PARTS = {"noun": "n", "verb": "v", "adj": "a"}
 NEAR = ("@", "~", "&")
@@ -79,9 +80,6 @@ def _lemmas() -> dict[str, dict[str, str]]:
         "third": {plural(word): word for word in verbs if word in common_words()},
         "plural": {plural(word): word for word in nouns},
     }
-
-
-ENGLISH = inflect.engine()
 
 
 @cache
