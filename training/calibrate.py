@@ -2,15 +2,15 @@
 
 The daemon scores a label by its evidence, how far it beats the background prompts. Here the evidence of every
 label of config/labels.yaml is compared with the truth of composed windows: the slope is that of a logistic
-regression, the offset puts the default start threshold where precision weighs twice as much as recall. Labels that
-the same mixtures show to be surer or less sure than most get a `start` of their own. If hours of backgrounds alone
-would give more than one false event an hour then, the labels that these are most often taken for want a higher
-`start` (others are not made deaf by them), and if that is not enough the offset is lowered for all. Starts are
-printed, for config/labels.yaml.
+regression, the offset puts the default start threshold where precision weighs twice as much as recall. If hours of
+backgrounds alone would give more than one false event an hour then, the labels that these are most often taken for
+want a higher `start` (printed, for config/labels.yaml: others are not made deaf by them), and if that is not enough
+the offset is lowered for all.
 
 Tried and left: a floor and a spread of each label's own, from its evidence on a fixed bank of other sounds (the
 z-norm of speaker recognition), and a fixed bank of 521 other texts beside the background prompts. The first cost
 average precision (0.25 to 0.20 and less: common sounds have high floors for a good reason), the second gave 0.007.
+A start of each label's own where the mixtures show its best F0.5, shrunk towards that of all: no better on scenes.
 """
 
 from __future__ import annotations
@@ -46,12 +46,7 @@ FIRST_BACKGROUND = 1000
 """Minutes of backgrounds are numbered: those from here on are not the ones that figures are taken on."""
 MOST_FALSE_EVENTS_AN_HOUR = 1.0
 OFFSET_STEP = 0.1
-START_STEP, LOWEST_START, HIGHEST_START = 0.05, 0.45, 0.9
-"""A start must lie above the default `stop`, 0.4."""
-CAREFUL = ("glass breaking", "gunshot or explosion")
-"""Labels that must be sure, whatever the mixtures say: they keep the start that they have."""
-BELIEF = 1.0
-"""How much all labels together weigh beside a label's own windows, in labels: few have more than forty hits."""
+START_STEP, HIGHEST_START = 0.05, 0.9
 MORE_LABELS = {
     "alarm_clock": "alarm clock",
     "cough": "cough",
@@ -147,24 +142,6 @@ def fit(evidence: NDArray[np.float64], truth: NDArray[np.float64]) -> Calibratio
     return Calibration(slope=float(slope), offset=float(np.log(START / (1 - START)) - slope * threshold))
 
 
-def own_starts(
-    labels: LabelSet, found: Calibration, evidence: NDArray[np.float64], truth: NDArray[np.float64]
-) -> LabelSet:
-    """The labels with the start at which each has the best F0.5, shrunk towards that of all labels together."""
-    starts = np.round(np.arange(LOWEST_START, HIGHEST_START + START_STEP / 2, START_STEP), 2)
-    scores = expit(found.slope * evidence + found.offset)
-    above = scores[None] >= starts[:, None, None]
-    right = (above & (truth == 1)).sum(1)  # (starts, labels)
-    wrong = (above & (truth == 0)).sum(1)
-    present = (truth == 1).sum(0)
-    right, wrong, present = (counts + BELIEF * counts.mean(-1, keepdims=True) for counts in (right, wrong, present))
-    merit = 1.25 * right / (right + wrong + 0.25 * present)  # F0.5: (1 + b^2) TP / ((1 + b^2) TP + FP + b^2 FN)
-    for label, column in zip(labels.labels, merit.T, strict=True):
-        if label.name not in CAREFUL:
-            labels = with_start(labels, label.name, float(starts[int(np.argmax(column))]))
-    return labels
-
-
 def false_events(labels: LabelSet, heard: Sequence[Judged], found: Calibration) -> Counter[str]:
     """How many events of each label backgrounds alone would give, those of their own labels left out."""
     return Counter(
@@ -209,15 +186,13 @@ def with_windows(listener: SceneListener, scenes: Iterable[Scene]) -> Iterator[t
 def calibrate(folder: Path) -> None:
     """Write `calibration.json` of the checkpoint in `folder`, print the starts that labels should have with it."""
     judge = Judge(folder)
-    evidence, truth = evidence_and_truth(judge)
-    fitted = fit(evidence, truth)
-    eased = own_starts(judge.labels, fitted, evidence, truth)
+    fitted = fit(*evidence_and_truth(judge))
     listener = SceneListener(str(folder))
     scenes = make_backgrounds(minutes=BACKGROUND_MINUTES, first=FIRST_BACKGROUND, kinds=BACKGROUNDS)
     heard = [(scene, window, judge.evidence(window.embeddings)) for scene, window in with_windows(listener, scenes)]
     most = MOST_FALSE_EVENTS_AN_HOUR * BACKGROUND_MINUTES / 60
-    labels, found = quieten(eased, heard, fitted, most)
-    before, after = (false_events(*each) for each in ((eased, heard, fitted), (labels, heard, found)))
+    labels, found = quieten(judge.labels, heard, fitted, most)
+    before, after = (false_events(*each) for each in ((judge.labels, heard, fitted), (labels, heard, found)))
     print(f"{BACKGROUND_MINUTES} minutes of backgrounds: {before.total()} false events {dict(before)}")
     print(f"with the offset at {found.offset:.2f} and the starts below: {after.total()} {dict(after)}")
     for label, was in zip(labels.labels, judge.labels.labels, strict=True):

@@ -68,7 +68,7 @@ traffic alone, in which at most two events may be reported.
 
 ## Limits
 Quiet rather than quick: what is faint, or unlike the recordings it was trained on, is missed at the default
-thresholds; lower `start` for a label where a miss costs more than a false alarm. Trained for three hours on
+thresholds; lower `start` for a label where a miss costs more than a false alarm. Trained for some hours on
 two processor cores, from about 2,900 openly licensed recordings and a teacher's opinions of mixtures. It confuses
 sounds that differ in detail only (kinds of motors, fans and rushing noise; knocks and footsteps), hears short faint
 sounds badly under loud ones, and knows little of what is neither in AudioSet's classes nor in the labels.

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from training.audio_tower import BATCH, WEIGHTS, average_gradients, in_workers, losses, make_optimiser, save
 from training.batches import Bank
-from training.paths import CACHE
+from training.paths import CACHE, TAKEN_UP
 from training.student import SEED, Student, begin
 from training.vocabulary import Phrases
 
+AUDIO = ("audio_model.", "audio_projection.")
 STEPS = 240
 RATE = 4e-3
 
@@ -31,10 +32,15 @@ def take_up(folder: Path) -> None:
     for path in (CACHE / "audio.pt", CACHE / "text" / "aligned.safetensors"):
         if path.exists():
             raise FileExistsError(f"{path} is there: training has begun, delete it to take up a checkpoint instead")
-    weights = {key: value.float() for key, value in load_file(folder / "model.safetensors").items()}
+    weights = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in load_file(folder / "model.safetensors").items()
+    }
     (CACHE / "text").mkdir(parents=True, exist_ok=True)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(folder / file, CACHE / "text" / file)
+    learned = {key: value for key, value in weights.items() if key.startswith(AUDIO) and value.is_floating_point()}
+    save_file(learned, TAKEN_UP)
     texts = {key: value for key, value in weights.items() if key.startswith(("text_model.", "text_projection."))}
     save_file(texts, CACHE / "text" / "aligned.safetensors")
     in_workers(_fit_heads, weights)
@@ -73,9 +79,9 @@ def _fit_heads(worker: int, weights: dict[str, Tensor]) -> None:
 
 def load(student: Student, weights: dict[str, Tensor]) -> None:
     """The checkpoint's audio side in the student's place; every name must be known."""
-    audio = {key: value for key, value in weights.items() if key.startswith(("audio_model.", "audio_projection."))}
+    audio = {key: value for key, value in weights.items() if key.startswith(AUDIO)}
     audio["logit_scale"] = weights["logit_scale_a"]
     left, unknown = student.load_state_dict(audio, strict=False)
-    missing = [name for name in left if name.startswith(("audio_model.", "audio_projection."))]
+    missing = [name for name in left if name.startswith(AUDIO)]
     if missing or unknown:
         raise ValueError(f"the checkpoint is not of this geometry: missing {missing}, unknown {unknown}")

@@ -13,7 +13,7 @@ for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
 from clapstream.config import LabelSet, LabelSettings
 from clapstream.detection.scorer import Calibration
 from training import morphs
-from training.calibrate import HIGHEST_START, LOWEST_START, START, fit, own_starts, quieten
+from training.calibrate import HIGHEST_START, START, fit, quieten
 from training.compose import MOST_EVENTS, Window, place, repeat_events
 from training.effects import colour, level_db, speed, tilted_noise, to_level
 from training.evaluate import mean_average_precision, top1
@@ -105,24 +105,6 @@ def test_a_label_that_backgrounds_are_taken_for_is_made_less_eager_before_all_ar
     assert [label.start for label in starts.labels] == [HIGHEST_START, 0.6]
     assert 1 / (1 + np.exp(-(2.5 + found.offset))) < HIGHEST_START
     assert quieten(labels, [minute(2.5, -3.0)] * 3, fitted, most=3) == (labels, fitted)
-
-
-def test_a_label_has_the_start_that_suits_it_unless_it_must_be_sure() -> None:
-    random = np.random.default_rng(9)
-    names = ("thunder", "doorbell", "glass breaking", *(f"label {number}" for number in range(17)))
-    labels = LabelSet(
-        labels=tuple(LabelSettings(name=name, start=0.7) for name in names), background=("a quiet room",)
-    )
-    truth = (random.random((1000, 20)) < 0.2).astype(float)
-    false = np.array([1.2] + [-3.0] * 19)  # much is taken for thunder
-    evidence = np.where(truth == 1, random.normal(2, 1, truth.shape), random.normal(false, 0.5, truth.shape))
-    found = Calibration()
-    starts = [label.start for label in own_starts(labels, found, evidence, truth).labels]
-    assert LOWEST_START == starts[1] < starts[0] <= HIGHEST_START
-    assert starts[2] == 0.7
-    truth[:, :2] = np.nan  # nothing is known of these two: they have what is best for all
-    unknown = [label.start for label in own_starts(labels, found, evidence, truth).labels[:2]]
-    assert unknown[0] == unknown[1] < starts[0]
 
 
 def test_figures_by_hand() -> None:
