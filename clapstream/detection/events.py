@@ -17,8 +17,11 @@ from typing import Literal
 from clapstream.updates import LabelInfo
 
 TRACE = 0.5
-"""Share of `stop` that a window next to an event must score to count as having some of its sound. A quarter and a half
-make no difference to the figures of training/scenes.py; `stop` itself dates most lasting sounds late."""
+"""Share of `stop` that a window next to an event must score to count as having some of its sound.
+
+A quarter and a half make no difference to the figures of training/scenes.py; `stop` itself dates most lasting sounds
+late.
+"""
 
 
 @dataclass(frozen=True, slots=True)
