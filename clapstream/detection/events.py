@@ -19,8 +19,8 @@ from clapstream.updates import LabelInfo
 TRACE = 0.5
 """Share of `stop` that a window next to an event must score to count as having some of its sound.
 
-A quarter and a half make no difference to the figures of training/scenes.py; `stop` itself dates most lasting sounds
-late.
+A quarter and a half make no difference to the figures of training/scenes.py.
+At `stop` itself most lasting sounds are dated late.
 """
 
 
