@@ -25,7 +25,7 @@ def main() -> None:
     audio = steps.add_parser("audio", help="train the audio tower and its projection")
     audio.add_argument("--minutes", type=float, default=240)
     align = steps.add_parser("align", help="fit the text tower to the space that the audio tower learns")
-    align.add_argument("--minutes", type=float, default=8)
+    align.add_argument("--minutes", type=float, default=24)
     export = steps.add_parser("export", help="write the checkpoint directory")
     export.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     calibrate = steps.add_parser("calibrate", help="fit the scores' slope and offset, write calibration.json")
@@ -35,7 +35,7 @@ def main() -> None:
     everything = steps.add_parser("all", help="every step in order")
     everything.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     everything.add_argument(
-        "--share", type=float, default=1.0, help="of every budget: 0.02 shows in minutes that all steps run"
+        "--share", type=float, default=1.0, help="of every budget: 0.01 shows that all steps run"
     )
     evaluate = steps.add_parser("evaluate", help="print figures of a checkpoint directory")
     evaluate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
