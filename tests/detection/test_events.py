@@ -188,7 +188,7 @@ def test_every_start_has_exactly_one_end_with_times_in_order(
     for start, end in zip(transitions[::2], transitions[1::2], strict=True):
         assert end.end_frame is not None
         assert start.start_frame == end.start_frame < end.end_frame
-        assert end.end_frame >= last_end
+        assert start.start_frame >= last_end
         assert end.peak_score >= end.score >= DOG.start
         last_end = end.end_frame
 
