@@ -125,7 +125,7 @@ def _corpus() -> tuple[list[list[int]], Tensor, int]:
     texts, vectors = corpus_targets()
     tokenizer = Tokenizer.from_file(str(CACHE / "text" / "tokenizer.json"))
     encoded = [encoding.ids[:LONGEST] for encoding in tokenizer.encode_batch([*known.texts, *texts])]
-    targets = known.meaning(torch.cat([known.embeddings, known.space(vectors.float())]))
+    targets = torch.cat([known.meant, known.meaning(known.space(vectors.float()))])
     return encoded, targets, len(known.texts)
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from training.batches import Bank
 from training.paths import CACHE
-from training.student import SEED, Student, begin
+from training.student import AUDIO_SIDE, SEED, Student, begin
 from training.vocabulary import Phrases
 
 WORKERS = 2
@@ -155,7 +155,7 @@ def _train(worker: int, minutes: float, name: str) -> None:
 
 def is_tower_matrix(name: str, value: Tensor) -> bool:
     """Whether a parameter is a matrix that stays in the checkpoint: these are what Muon is for."""
-    kept = name.startswith(("audio_model.", "audio_projection.")) and "bias_table" not in name
+    kept = name.startswith(AUDIO_SIDE) and "bias_table" not in name
     return kept and value.ndim == 2
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from clapstream.clap.model import ClapModel
 from training.paths import CACHE, TAKEN_UP
-from training.student import model_config
+from training.student import AUDIO_SIDE, model_config
 
 PREPROCESSOR = {
     "chunk_length_s": 10,
@@ -46,7 +46,7 @@ where fine-tuning began and where it ended do better than either end (Wortsman e
 def assemble(name: str = "audio") -> ClapModel:
     """The whole model from the newest training state's running average and the aligned text side."""
     state = torch.load(CACHE / f"{name}.pt")["average"]
-    weights = {key: value for key, value in state.items() if key.startswith(("audio_model.", "audio_projection."))}
+    weights = {key: value for key, value in state.items() if key.startswith(AUDIO_SIDE)}
     if TAKEN_UP.exists():
         for key, value in load_file(TAKEN_UP).items():
             weights[key] = weights[key].lerp(value, KEPT)

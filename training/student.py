@@ -17,6 +17,8 @@ from training.text_tower import text_config
 from training.yamnet import class_names
 
 SEED = 7
+AUDIO_SIDE = ("audio_model.", "audio_projection.")
+"""How the names of what a checkpoint keeps of the student begin."""
 
 
 def model_config() -> ClapConfig:

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from training.audio_tower import BATCH, WEIGHTS, average_gradients, in_workers, losses, make_optimiser, save
 from training.batches import Bank
 from training.paths import CACHE, TAKEN_UP
-from training.student import SEED, Student, begin
+from training.student import AUDIO_SIDE, SEED, Student, begin
 from training.vocabulary import Phrases
 
-AUDIO = ("audio_model.", "audio_projection.")
 STEPS = 240
 RATE = 4e-3
 
@@ -39,7 +38,9 @@ def take_up(folder: Path) -> None:
     (CACHE / "text").mkdir(parents=True, exist_ok=True)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(folder / file, CACHE / "text" / file)
-    learned = {key: value for key, value in weights.items() if key.startswith(AUDIO) and value.is_floating_point()}
+    learned = {
+        key: value for key, value in weights.items() if key.startswith(AUDIO_SIDE) and value.is_floating_point()
+    }
     save_file(learned, TAKEN_UP)
     texts = {key: value for key, value in weights.items() if key.startswith(("text_model.", "text_projection."))}
     save_file(texts, CACHE / "text" / "aligned.safetensors")
@@ -79,9 +80,9 @@ def _fit_heads(worker: int, weights: dict[str, Tensor]) -> None:
 
 def load(student: Student, weights: dict[str, Tensor]) -> None:
     """The checkpoint's audio side in the student's place; every name must be known."""
-    audio = {key: value for key, value in weights.items() if key.startswith(AUDIO)}
+    audio = {key: value for key, value in weights.items() if key.startswith(AUDIO_SIDE)}
     audio["logit_scale"] = weights["logit_scale_a"]
     left, unknown = student.load_state_dict(audio, strict=False)
-    missing = [name for name in left if name.startswith(AUDIO)]
+    missing = [name for name in left if name.startswith(AUDIO_SIDE)]
     if missing or unknown:
         raise ValueError(f"the checkpoint is not of this geometry: missing {missing}, unknown {unknown}")

@@ -34,14 +34,14 @@ class Phrases:
         self.space = TextSpace(vectors)
         self.embeddings = self.space(vectors)
         self.meaning = Meaning(self.embeddings, self._spans)
-        self._meant = self.meaning(self.embeddings)
+        self.meant = self.meaning(self.embeddings)
 
     def draw(self, random: np.random.Generator) -> Tensor:
         """Embeddings `(classes + labels, 512)` of one random phrase each: plain, or as the text tower has them.
 
         The first kind keeps a class from being one point; the second is what a label will be compared by.
         """
-        embeddings = self._meant if random.random() < MEANT else self.embeddings
+        embeddings = self.meant if random.random() < MEANT else self.embeddings
         return embeddings[[int(random.integers(first, last)) for first, last in self._spans]]
 
     def plain(self) -> Tensor:

@@ -77,7 +77,7 @@ def _lemmas() -> dict[str, dict[str, str]]:
     nouns = [word for word in senses("noun") if word.isalpha() and word in common_words()]
     return {
         "ing": {participle(word): word for word in verbs},
-        "third": {plural(word): word for word in verbs if word in common_words()},
+        "third": {third_person(word): word for word in verbs if word in common_words()},
         "plural": {plural(word): word for word in nouns},
     }
 
@@ -90,9 +90,15 @@ def participle(verb: str) -> str:
 
 
 @cache
-def plural(word: str) -> str:
-    """Plural of a noun; of a verb, the third person's -s, which English spells alike."""
-    return str(ENGLISH.plural_noun(word))
+def plural(noun: str) -> str:
+    """The plural of a noun."""
+    return str(ENGLISH.plural_noun(noun))
+
+
+def third_person(verb: str) -> str:
+    """The -s form of a verb, which English spells as a plural: of its first word, if it has several."""
+    first, *others = verb.split()
+    return " ".join([plural(first), *others])
 
 
 def exchange(word: str, random: np.random.Generator) -> str | None:
@@ -107,8 +113,8 @@ def exchange(word: str, random: np.random.Generator) -> str | None:
         other = _near(lemmas["plural"][word], "noun", random)
         return other and plural(other)
     if word in lemmas["third"]:
-        first, *others = (_near(lemmas["third"][word], "verb", random) or "").split() or [""]
-        return " ".join([plural(first), *others]) if first else None
+        other = _near(lemmas["third"][word], "verb", random)
+        return other and third_person(other)
     return _near(word, "adj", random) if word in senses("adj") else None
 
 
