@@ -18,6 +18,7 @@ from torch.nn import functional
 from clapstream.clap.projection import ClapProjectionLayer
 from clapstream.clap.text import ClapTextModel
 from training.paths import CACHE
+from training.schedule import pace
 from training.student import centre, model_config
 from training.text_tower import LONGEST, corpus_targets, pad, text_config
 from training.vocabulary import Phrases
@@ -63,7 +64,7 @@ def align(minutes: float) -> None:
     began, step = time.monotonic(), 0
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * (1 + np.cos(np.pi * done)) / 2)
+            group["lr"] = RATE * pace(done, step, warm_up=100)
         some = np.concatenate([random.integers(phrases, size=BATCH * 2), random.choice(usable, BATCH * 6)])
         some = some[np.argsort(lengths[some])]
         for part in random.permutation(some.reshape(8, BATCH)):

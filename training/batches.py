@@ -44,7 +44,7 @@ WEAK_CLASSES = ("Silence", "Sound effect", "Inside, small room", "Environmental 
 
 
 @dataclass(slots=True)
-class Heard:
+class Known:
     """A window and what is known of it: `mel` dB `(1001, 64)`, the teacher's `logits` `(20, classes)` and
     `embeddings` `(20, 1024)`, and how surely each label is heard `(labels,)`."""
 
@@ -138,7 +138,7 @@ class Bank:
             "unmixed": torch.arange(size) >= number - size,
         }
 
-    def _draw(self, random: np.random.Generator, spliced: float) -> Heard:
+    def _draw(self, random: np.random.Generator, spliced: float) -> Known:
         """A window as it lies in the bank, or several spliced, or a stretch of one repeated."""
         pool = self._pools[random.choice(3, p=[PLAIN, SINGLE, 1 - PLAIN - SINGLE])]
         draw = random.random()
@@ -153,11 +153,11 @@ class Bank:
             return joined([self._part(index, first, first + patches)] * (WINDOW_PATCHES // patches))
         return self._part(index, 0, WINDOW_PATCHES)
 
-    def _part(self, index: int, first: int, last: int) -> Heard:
+    def _part(self, index: int, first: int, last: int) -> Known:
         """What lies between two of the teacher's patches of a window of the bank."""
         shard, row = divmod(index, SHARD_WINDOWS)
         end = None if last == WINDOW_PATCHES else last * PATCH_FRAMES
-        return Heard(
+        return Known(
             mel=self._mels[shard][row, first * PATCH_FRAMES : end],
             logits=self._logits[shard][row, first:last],
             embeddings=self._embeddings[shard][row, first:last],
@@ -194,14 +194,14 @@ def cuts(random: np.random.Generator) -> list[int]:
     return [int(place) + SHORTEST_PART * part for part, place in enumerate(places, 1)]
 
 
-def joined(parts: list[Heard]) -> Heard:
+def joined(parts: list[Known]) -> Known:
     """Parts one after the other, each label as surely as in the part where it is surest.
 
     After the last comes silence, with zeros for embeddings.
     """
     mel = np.concatenate([part.mel for part in parts])[:1001]
     silent = ((0, WINDOW_PATCHES - sum(len(part.logits) for part in parts)), (0, 0))
-    return Heard(
+    return Known(
         mel=np.pad(mel, ((0, 1001 - len(mel)), (0, 0)), constant_values=-100.0),
         logits=np.pad(np.concatenate([part.logits for part in parts]), silent, constant_values=-20),
         embeddings=np.pad(np.concatenate([part.embeddings for part in parts]), silent),
@@ -245,7 +245,7 @@ def alter(power: Tensor, random: np.random.Generator) -> Tensor:
 
 def mask_some(mel: Tensor, random: np.random.Generator) -> Tensor:
     """Blank a band or a moment of some windows, at the window's quietest level."""
-    for row in np.flatnonzero(random.random(len(mel)) < 0.35):
+    for row in np.flatnonzero(random.random(len(mel)) < 0.5):
         quiet = mel[row].amin()
         if random.random() < 0.5:
             first, width = int(random.integers(60)), int(random.integers(2, 10))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from training.audio_tower import BATCH, WORKERS
+from training import workers
+from training.audio_tower import BATCH
 from training.compose import spared
 from training.evaluate import report
-from training.paths import CACHE, ROOT
+from training.paths import AUDIO_STATE, CACHE, ROOT
 from training.prepare import Clips, read_table
 
 NOTES = ROOT / "training" / "checkpoint_notes.md"
@@ -112,10 +113,10 @@ def write_card(folder: Path) -> None:
 
 def compute() -> str:
     """A sentence on what the audio training took, from its last state."""
-    state = torch.load(CACHE / "audio.pt")
+    state = torch.load(AUDIO_STATE)
     shards = sum(1 for path in (CACHE / "bank").iterdir() if path.suffix == "")
     return (
         f"two cores of a server CPU, shared with other work; {shards * 256:,} windows in the bank, "
-        f"{state['step']:,} steps of {WORKERS * BATCH} windows for the audio tower "
-        f"in {state['spent'] / 60:.0f} minutes."
+        f"{state['step']:,} steps of {workers.COUNT * BATCH} windows for the audio tower "
+        f"in {state['seconds'] / 60:.0f} minutes."
     )

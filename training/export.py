@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clapstream.clap.model import ClapModel
-from training.paths import CACHE, TAKEN_UP
+from training.paths import AUDIO_STATE, CACHE
 from training.student import AUDIO_SIDE, model_config
+from training.text_tower import TOKENIZER_FILES
 
 PREPROCESSOR = {
     "chunk_length_s": 10,
@@ -43,31 +44,32 @@ KEPT = 0.2
 where fine-tuning began and where it ended do better than either end (Wortsman et al., arXiv 2109.01903)."""
 
 
-def assemble(name: str = "audio") -> ClapModel:
+def assemble() -> ClapModel:
     """The whole model from the newest training state's running average and the aligned text side."""
-    state = torch.load(CACHE / f"{name}.pt")["average"]
-    weights = {key: value for key, value in state.items() if key.startswith(AUDIO_SIDE)}
-    if TAKEN_UP.exists():
-        for key, value in load_file(TAKEN_UP).items():
+    state = torch.load(AUDIO_STATE)
+    average, begun_from = state["average"], state["begun_from"]
+    weights = {key: value for key, value in average.items() if key.startswith(AUDIO_SIDE)}
+    for key, value in begun_from.items():
+        if value.is_floating_point():
             weights[key] = weights[key].lerp(value, KEPT)
     weights |= load_file(CACHE / "text" / "aligned.safetensors")
-    weights |= {"logit_scale_a": state["logit_scale"], "logit_scale_t": state["logit_scale"]}
+    weights |= {"logit_scale_a": average["logit_scale"], "logit_scale_t": average["logit_scale"]}
     model = ClapModel(model_config())
     model.load_state_dict(weights)
     return model.eval()
 
 
-def export(folder: Path, name: str = "audio") -> None:
+def export(folder: Path) -> None:
     """Write the checkpoint to `folder`: matrices as float16, vectors as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         key: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for key, value in assemble(name).state_dict().items()
+        for key, value in assemble().state_dict().items()
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)
     config = model_config().to_dict() | {"architectures": ["ClapModel"], "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2) + "\n", encoding="utf-8")
-    for file in ("tokenizer.json", "tokenizer_config.json"):
+    for file in TOKENIZER_FILES:
         shutil.copyfile(CACHE / "text" / file, folder / file)

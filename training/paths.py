@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 CACHE = ROOT / "training" / "cache"
-TAKEN_UP = CACHE / "taken_up.safetensors"
-"""The audio side of the checkpoint that `take-up` put into the cache, if it did."""
+AUDIO_STATE = CACHE / "audio.pt"
+"""All that going on with the audio tower needs, see `audio_tower.Training`."""
 PHRASES = ROOT / "training" / "phrases"
 BUNDLED = ROOT / "clapstream" / "clap" / "bundled"
 SECONDS = 10

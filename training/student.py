@@ -17,11 +17,13 @@ from training.text_tower import text_config
 from training.yamnet import class_names
 
 SEED = 7
+DROP_PATH = 0.1
+"""Of the last block's branches in training, rising from none in the first block (Huang et al. 2016)."""
 AUDIO_SIDE = ("audio_model.", "audio_projection.")
 """How the names of what a checkpoint keeps of the student begin."""
 
 
-def model_config() -> ClapConfig:
+def model_config(drop_path: float = 0.0) -> ClapConfig:
     """Geometry of the whole checkpoint: overlapping patches, three stages, a last grid of 4 x 4.
 
     A stage of patches at a stride of 8 would cost a third of the time and gave nothing that 128 wide patches lack.
@@ -29,7 +31,7 @@ def model_config() -> ClapConfig:
     audio = ClapAudioConfig(
         patch_size=24, patch_stride=[16, 16], patch_embeds_hidden_size=128, depths=[2, 4, 1],
         num_attention_heads=[4, 8, 16], num_hidden_layers=3, window_size=4, hidden_size=512, projection_dim=512,
-        hidden_dropout_prob=0.0, drop_path_rate=0.0,
+        hidden_dropout_prob=0.0, drop_path_rate=drop_path,
     )  # fmt: skip
     return ClapConfig(text_config=text_config().to_dict(), audio_config=audio.to_dict(), projection_dim=512)
 
@@ -39,7 +41,7 @@ class Student(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        config = model_config()
+        config = model_config(DROP_PATH)
         self.audio_model = ClapAudioModel(config.audio_config)
         self.audio_projection = ClapProjectionLayer(config.audio_config)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(20.0)))

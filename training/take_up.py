@@ -6,8 +6,6 @@ as it is, before the tower moves: from nothing they would first undo some of wha
 
 from __future__ import annotations
 
-import copy
-import math
 import shutil
 from pathlib import Path
 
@@ -16,10 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.audio_tower import BATCH, WEIGHTS, average_gradients, in_workers, losses, make_optimiser, save
+from training import workers
+from training.audio_tower import BATCH, Training, audio_side
 from training.batches import Bank
-from training.paths import CACHE, TAKEN_UP
+from training.losses import WEIGHTS, losses
+from training.paths import AUDIO_STATE, CACHE
+from training.schedule import pace
 from training.student import AUDIO_SIDE, SEED, Student, begin
+from training.text_tower import TOKENIZER_FILES
 from training.vocabulary import Phrases
 
 STEPS = 240
@@ -28,7 +30,7 @@ RATE = 4e-3
 
 def take_up(folder: Path) -> None:
     """Put the checkpoint in `folder` into an empty cache; raises FileExistsError if training has begun there."""
-    for path in (CACHE / "audio.pt", CACHE / "text" / "aligned.safetensors"):
+    for path in (AUDIO_STATE, CACHE / "text" / "aligned.safetensors"):
         if path.exists():
             raise FileExistsError(f"{path} is there: training has begun, delete it to take up a checkpoint instead")
     weights = {
@@ -36,15 +38,11 @@ def take_up(folder: Path) -> None:
         for key, value in load_file(folder / "model.safetensors").items()
     }
     (CACHE / "text").mkdir(parents=True, exist_ok=True)
-    for file in ("tokenizer.json", "tokenizer_config.json"):
+    for file in TOKENIZER_FILES:
         shutil.copyfile(folder / file, CACHE / "text" / file)
-    learned = {
-        key: value for key, value in weights.items() if key.startswith(AUDIO_SIDE) and value.is_floating_point()
-    }
-    save_file(learned, TAKEN_UP)
     texts = {key: value for key, value in weights.items() if key.startswith(("text_model.", "text_projection."))}
     save_file(texts, CACHE / "text" / "aligned.safetensors")
-    in_workers(_fit_heads, weights)
+    workers.in_workers(_fit_heads, weights)
 
 
 def _fit_heads(worker: int, weights: dict[str, Tensor]) -> None:
@@ -61,11 +59,11 @@ def _fit_heads(worker: int, weights: dict[str, Tensor]) -> None:
     random = np.random.default_rng((SEED, worker))
     for step in range(STEPS):
         for group in optimiser.param_groups:
-            group["lr"] = RATE * (0.02 + 0.98 * (1 + math.cos(math.pi * step / STEPS)) / 2)
+            group["lr"] = RATE * pace(step / STEPS)
         terms = losses(student, bank.batch(random, BATCH), phrases.draw(random), bank.weight)
         student.zero_grad()
-        sum(WEIGHTS[key] * value for key, value in terms.items()).backward()  # type: ignore[union-attr]
-        average_gradients(student)
+        torch.stack([WEIGHTS[key] * value for key, value in terms.items()]).sum().backward()
+        workers.average_gradients(student)
         nn.utils.clip_grad_norm_(student.parameters(), 2.0)
         optimiser.step()
         if worker == 0 and step % 20 == 0:
@@ -75,7 +73,9 @@ def _fit_heads(worker: int, weights: dict[str, Tensor]) -> None:
         tower.requires_grad_(True)
     student.audio_model.audio_encoder.batch_norm.requires_grad_(False)
     if worker == 0:
-        save(CACHE / "audio.pt", student, copy.deepcopy(student), make_optimiser(student), 0, 0.0)
+        training = Training(student, worker)
+        training.begun_from = audio_side(student)
+        training.save(AUDIO_STATE)
 
 
 def load(student: Student, weights: dict[str, Tensor]) -> None:

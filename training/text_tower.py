@@ -24,11 +24,13 @@ from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.text import ClapTextModel
 from training import wordnet
 from training.paths import CACHE
+from training.schedule import pace
 from training.texts import corpus, sound_phrases
 
 KEPT_LAYERS = (0, 2, 4)
 VOCABULARY = 9000
 LONGEST = 126
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 SPECIALS = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]"}
 """Our special tokens in RoBERTa's order, and the sentence encoder's they start from."""
 POOLED_NORM = 4.0
@@ -209,7 +211,7 @@ def train(
     began, step, total = time.monotonic(), 0, 0.0
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * (1 + np.cos(np.pi * done)) / 2)
+            group["lr"] = RATE * pace(done, step, warm_up=100)
         pool = random.choice(shuffled, BATCH * 8, replace=False)
         pool = pool[np.argsort(lengths[pool])]  # texts of like length together: little padding
         for part in random.permutation(pool.reshape(8, BATCH)):

@@ -97,13 +97,13 @@ def test_a_batch_is_finite_and_says_where_its_embeddings_hold(bank: Bank) -> Non
 
 
 def test_every_matrix_of_the_tower_has_one_worker_and_the_work_is_even() -> None:
-    from training.audio_tower import is_tower_matrix, make_optimiser, matrix_shares
+    from training.optimisers import is_tower_matrix, make_adam, matrix_shares
     from training.student import Student
 
     student = Student(len(CLASSES) + len(LABELS))
     shares = matrix_shares(student)
     shared = [id(value) for share in shares for value in share]
-    others = [id(value) for group in make_optimiser(student).param_groups for value in group["params"]]
+    others = [id(value) for group in make_adam(student).param_groups for value in group["params"]]
     assert sorted(shared + others) == sorted(id(value) for value in student.parameters())
     assert len(shared) == sum(is_tower_matrix(name, value) for name, value in student.named_parameters())
     work = [sum(value.numel() * min(value.shape) for value in share) for share in shares]

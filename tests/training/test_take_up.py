@@ -41,7 +41,7 @@ def test_a_checkpoint_of_another_geometry_is_refused() -> None:
 
 
 def test_training_that_has_begun_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(take_up, "CACHE", tmp_path)
+    monkeypatch.setattr(take_up, "AUDIO_STATE", tmp_path / "audio.pt")
     (tmp_path / "audio.pt").write_bytes(b"what was learned")
     with pytest.raises(FileExistsError, match="audio"):
         take_up.take_up(BUNDLED)
@@ -54,13 +54,16 @@ def test_a_share_of_what_was_taken_up_is_in_what_is_exported(
     weights = bundled_weights()
     student = Student(classes=5)
     take_up.load(student, weights)
-    torch.save({"average": student.state_dict()}, tmp_path / "audio.pt")
+    begun_from: dict[str, torch.Tensor] = {}
+    state = {"average": student.state_dict(), "begun_from": begun_from}
+    torch.save(state, tmp_path / "audio.pt")
     texts = {key: value for key, value in weights.items() if key.startswith("text_")}
     (tmp_path / "text").mkdir()
     save_file(texts, tmp_path / "text" / "aligned.safetensors")
     monkeypatch.setattr(export, "CACHE", tmp_path)
-    monkeypatch.setattr(export, "TAKEN_UP", tmp_path / "taken_up.safetensors")
+    monkeypatch.setattr(export, "AUDIO_STATE", tmp_path / "audio.pt")
     name = "audio_projection.linear1.weight"
     torch.testing.assert_close(export.assemble().state_dict()[name], weights[name], atol=0, rtol=0)
-    save_file({name: torch.zeros_like(weights[name])}, tmp_path / "taken_up.safetensors")
+    begun_from[name] = torch.zeros_like(weights[name])
+    torch.save(state, tmp_path / "audio.pt")
     torch.testing.assert_close(export.assemble().state_dict()[name], (1 - export.KEPT) * weights[name])
