@@ -16,11 +16,11 @@ from torch import Tensor
 
 from training import workers
 from training.batches import Bank
-from training.losses import WEIGHTS, LossLog, losses
+from training.losses import LossLog, losses, weighted
 from training.optimisers import Optimiser
 from training.paths import AUDIO_STATE, CACHE
 from training.schedule import pace
-from training.student import AUDIO_SIDE, SEED, Student, begin
+from training.student import AUDIO_SIDE, SEED, Student, fresh
 from training.vocabulary import Phrases
 
 BATCH = 32
@@ -88,8 +88,7 @@ def _train(worker: int, minutes: float) -> None:
     torch.manual_seed(SEED)
     phrases = Phrases()
     bank = Bank(CACHE / "bank", phrases)
-    student = Student(len(phrases.classes) + len(phrases.labels)).train()
-    begin(student, bank)
+    student = fresh(phrases, bank)
     training = Training(student, worker)
     if AUDIO_STATE.exists():
         training.load(AUDIO_STATE)
@@ -104,7 +103,7 @@ def _train(worker: int, minutes: float) -> None:
     while (done := workers.agreed(training.seconds / 60 / minutes)) < 1:
         terms = compiled(student, bank.batch(random, BATCH, done), phrases.draw(random), bank.weight)
         student.zero_grad()
-        torch.stack([WEIGHTS[key] * value for key, value in terms.items()]).sum().backward()
+        weighted(terms).backward()
         workers.average_gradients(student)
         training.optimiser.step(pace(done, training.step - first, warm_up=WARM_UP, last=0.005))
         training.step += 1

@@ -40,6 +40,11 @@ def losses(student: Student, batch: dict[str, Tensor], texts: Tensor, weight: Te
     }
 
 
+def weighted(terms: dict[str, Tensor]) -> Tensor:
+    """What is minimised: the sum of the terms by `WEIGHTS`."""
+    return torch.stack([WEIGHTS[key] * value for key, value in terms.items()]).sum()
+
+
 def choice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy against `target` made a distribution; windows with little in it count less."""
     mass = target.sum(1, keepdim=True)

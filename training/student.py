@@ -14,6 +14,7 @@ from clapstream.clap.config import ClapAudioConfig, ClapConfig
 from clapstream.clap.projection import ClapProjectionLayer
 from training.batches import TEACHER_DIRECTIONS, Bank
 from training.text_tower import text_config
+from training.vocabulary import Phrases
 from training.yamnet import class_names
 
 SEED = 7
@@ -60,6 +61,13 @@ class Student(nn.Module):
         both = torch.cat([out.pooler_output[:, None], tokens], dim=1)
         embedded = functional.normalize(self.audio_projection(both).float(), dim=-1)
         return embedded, both
+
+
+def fresh(phrases: Phrases, bank: Bank) -> Student:
+    """A student of all classes and labels before its first step."""
+    student = Student(len(phrases.classes) + len(phrases.labels)).train()
+    begin(student, bank)
+    return student
 
 
 @torch.no_grad()

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from training import workers
 from training.audio_tower import BATCH, Training, audio_side
 from training.batches import Bank
-from training.losses import WEIGHTS, losses
+from training.losses import LossLog, losses, weighted
 from training.paths import AUDIO_STATE, CACHE
 from training.schedule import pace
-from training.student import AUDIO_SIDE, SEED, Student, begin
+from training.student import AUDIO_SIDE, SEED, Student, fresh
 from training.text_tower import TOKENIZER_FILES
 from training.vocabulary import Phrases
 
@@ -49,26 +49,27 @@ def _fit_heads(worker: int, weights: dict[str, Tensor]) -> None:
     torch.manual_seed(SEED)
     phrases = Phrases()
     bank = Bank(CACHE / "bank", phrases)
-    student = Student(len(phrases.classes) + len(phrases.labels)).train()
-    begin(student, bank)
+    student = fresh(phrases, bank)
     load(student, weights)
     towers = [student.audio_model, student.audio_projection]
     for tower in towers:
         tower.requires_grad_(False)
     optimiser = torch.optim.Adam([value for value in student.parameters() if value.requires_grad])
     random = np.random.default_rng((SEED, worker))
+    log = LossLog()
     for step in range(STEPS):
         for group in optimiser.param_groups:
             group["lr"] = RATE * pace(step / STEPS)
         terms = losses(student, bank.batch(random, BATCH), phrases.draw(random), bank.weight)
         student.zero_grad()
-        torch.stack([WEIGHTS[key] * value for key, value in terms.items()]).sum().backward()
+        weighted(terms).backward()
         workers.average_gradients(student)
         nn.utils.clip_grad_norm_(student.parameters(), 2.0)
         optimiser.step()
-        if worker == 0 and step % 20 == 0:
-            shown = " ".join(f"{key} {float(value.detach()):.3f}" for key, value in terms.items())
-            print(f"heads step {step} of {STEPS} {shown}", flush=True)
+        if worker == 0:
+            log.add(terms)
+            if (step + 1) % 20 == 0:
+                print(f"heads step {step + 1} of {STEPS} {log.line()}", flush=True)
     for tower in towers:
         tower.requires_grad_(True)
     student.audio_model.audio_encoder.batch_norm.requires_grad_(False)

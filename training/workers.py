@@ -38,9 +38,7 @@ def average_gradients(model: nn.Module) -> None:
     gradients = [value.grad for value in model.parameters() if value.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
-    flat /= COUNT
-    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    _fill(gradients, flat / COUNT)
 
 
 @torch.no_grad()
@@ -49,5 +47,10 @@ def send(values: Iterable[Tensor], owner: int) -> None:
     tensors = list(values)
     flat = torch.cat([value.flatten() for value in tensors])
     distributed.broadcast(flat, owner)
+    _fill(tensors, flat)
+
+
+def _fill(tensors: list[Tensor], flat: Tensor) -> None:
+    """Copy into the tensors what `flat` holds of them, one after the other."""
     for value, part in zip(tensors, flat.split([value.numel() for value in tensors]), strict=True):
         value.copy_(part.view_as(value))
