@@ -16,6 +16,7 @@ def main() -> None:
     bank = steps.add_parser("bank", help="compose windows and let the teacher tag them")
     bank.add_argument("--shards", type=int, default=60)
     bank.add_argument("--plain-shards", type=int, default=56)
+    bank.add_argument("--first", type=int, default=0, help="number of the first shard: others hold other windows")
     bank.add_argument("--workers", type=int, default=2)
     text = steps.add_parser("text", help="distil the text tower")
     text.add_argument("--minutes", type=float, default=10)
@@ -32,7 +33,7 @@ def main() -> None:
     calibrate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     card = steps.add_parser("card", help="write the model card with its figures")
     card.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
-    everything = steps.add_parser("all", help="every step in order")
+    everything = steps.add_parser("all", help="every step in order, in two rounds")
     everything.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     everything.add_argument(
         "--share", type=float, default=1.0, help="of every budget: 0.01 shows that all steps run"
@@ -44,17 +45,21 @@ def main() -> None:
     if options.step != "all":
         run(**chosen)
         return
-    for name in ("bank", "text", "audio", "align", "export", "calibrate", "card"):
+    from training.rounds import both
+
+    def step(name: str, **differing: Any) -> None:
         print(f"--- {name}", flush=True)
-        run(**budgeted(vars(parser.parse_args([name])), options.folder, options.share))
+        run(**budgeted(vars(parser.parse_args([name])), options.share) | differing)
+
+    both(step, options.folder)
 
 
-def budgeted(defaults: dict[str, Any], folder: Path, share: float) -> dict[str, Any]:
-    """A step's default options, with `folder` where it takes one and `share` of its minutes, shards and texts."""
+def budgeted(defaults: dict[str, Any], share: float) -> dict[str, Any]:
+    """A step's default options with `share` of its minutes, shards and texts."""
     least = {"shards": 2, "plain_shards": 2, "texts": 6000}
     counts = {key: max(round(value * share), least[key]) for key, value in defaults.items() if key in least}
     minutes = {key: value * share for key, value in defaults.items() if key == "minutes"}
-    return defaults | counts | minutes | ({"folder": folder} if "folder" in defaults else {})
+    return defaults | counts | minutes
 
 
 def run(step: str, **options: Any) -> None:
@@ -62,7 +67,7 @@ def run(step: str, **options: Any) -> None:
     if step == "bank":
         from training.bank import build
 
-        build(options["shards"], options["plain_shards"], options["workers"])
+        build(**options)
     elif step == "text":
         from training.text_tower import distil
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from clapstream.clap.projection import ClapProjectionLayer
 from clapstream.clap.text import ClapTextModel
-from training.paths import CACHE
+from training.paths import ALIGNED_TEXT, CACHE
 from training.schedule import pace
 from training.student import centre, model_config
 from training.text_tower import LONGEST, corpus_targets, pad, text_config
@@ -50,9 +50,8 @@ def align(minutes: float) -> None:
     random = np.random.default_rng(SEED)
     encoded, targets, phrases = _corpus()
     side = TextSide()
-    path = CACHE / "text" / "aligned.safetensors"
-    if path.exists():
-        side.load_state_dict(load_file(path))
+    if ALIGNED_TEXT.exists():
+        side.load_state_dict(load_file(ALIGNED_TEXT))
     else:
         side.text_model.load_state_dict(load_file(CACHE / "text" / "text.safetensors"))
         fit_projection(side, encoded, targets, phrases, random)
@@ -115,9 +114,9 @@ def fit_projection(
 
 def store(side: TextSide) -> None:
     """Put the text side's weights into the cache in one move."""
-    path = CACHE / "text" / "aligned.safetensors"
-    save_file(side.state_dict(), path.with_suffix(".part"))
-    path.with_suffix(".part").rename(path)
+    part = ALIGNED_TEXT.with_suffix(".part")
+    save_file(side.state_dict(), part)
+    part.rename(ALIGNED_TEXT)
 
 
 def _corpus() -> tuple[list[list[int]], Tensor, int]:

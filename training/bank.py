@@ -78,11 +78,15 @@ def _work(numbers: list[int], folder: Path, held_out_only: bool) -> None:
         make_shard(number, composer, teacher, folder)
 
 
-def build(shards: int, plain_shards: int, workers: int = 2, *, held_out_only: bool = False) -> None:
-    """Make `shards` shards of composed windows and `plain_shards` of single clips; those that exist are kept."""
+def build(shards: int, plain_shards: int, workers: int = 2, *, first: int = 0, held_out_only: bool = False) -> None:
+    """Make `shards` shards of composed windows and `plain_shards` of single clips; those that exist are kept.
+
+    Their numbers begin at `first`: shards of other numbers hold other windows.
+    """
     folder = CACHE / ("bank_held_out" if held_out_only else "bank")
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = [*range(shards), *range(PLAIN_FROM, PLAIN_FROM + plain_shards)]
+    plain = PLAIN_FROM + first
+    numbers = [*range(first, first + shards), *range(plain, plain + plain_shards)]
     if held_out_only:
         numbers = list(range(HELD_OUT_FROM, HELD_OUT_FROM + shards))
     prepare("open")

@@ -62,7 +62,7 @@ For comparison, published by others: laion/clap-htsat-unfused reaches 91.55 % ze
 UrbanSound8K. This checkpoint is nine times smaller, and clips of ESC-10 (folds 1 to 3) are in its data.
 
 `calibration.json` maps the evidence for a label, measured against the background prompts, to the daemon's score. It
-was fitted on mixtures of clips that were kept from training, and on two hours of room tone, speech, music and
+was fitted on mixtures of clips that were kept from training, and on four hours of room tone, speech, music and
 traffic alone, in which at most two events may be reported.
 
 {notes}
@@ -116,7 +116,8 @@ def compute() -> str:
     state = torch.load(AUDIO_STATE)
     shards = sum(1 for path in (CACHE / "bank").iterdir() if path.suffix == "")
     return (
-        f"two cores of a server CPU, shared with other work; {shards * 256:,} windows in the bank, "
+        f"two cores of a server CPU, shared with other work; two rounds, in the last "
+        f"{shards * 256:,} windows in the bank, "
         f"{state['step']:,} steps of {workers.COUNT * BATCH} windows for the audio tower "
         f"in {state['seconds'] / 60:.0f} minutes."
     )

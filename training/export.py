@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clapstream.clap.model import ClapModel
-from training.paths import AUDIO_STATE, CACHE
+from training.paths import ALIGNED_TEXT, AUDIO_STATE, CACHE
 from training.student import AUDIO_SIDE, model_config
 from training.text_tower import TOKENIZER_FILES
 
@@ -52,7 +52,7 @@ def assemble() -> ClapModel:
     for key, value in begun_from.items():
         if value.is_floating_point():
             weights[key] = weights[key].lerp(value, KEPT)
-    weights |= load_file(CACHE / "text" / "aligned.safetensors")
+    weights |= load_file(ALIGNED_TEXT)
     weights |= {"logit_scale_a": average["logit_scale"], "logit_scale_t": average["logit_scale"]}
     model = ClapModel(model_config())
     model.load_state_dict(weights)

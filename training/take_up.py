@@ -18,7 +18,7 @@ from training import workers
 from training.audio_tower import BATCH, Training, audio_side
 from training.batches import Bank
 from training.losses import LossLog, losses, weighted
-from training.paths import AUDIO_STATE, CACHE
+from training.paths import ALIGNED_TEXT, AUDIO_STATE, CACHE
 from training.schedule import pace
 from training.student import AUDIO_SIDE, SEED, Student, fresh
 from training.text_tower import TOKENIZER_FILES
@@ -30,7 +30,7 @@ RATE = 4e-3
 
 def take_up(folder: Path) -> None:
     """Put the checkpoint in `folder` into an empty cache; raises FileExistsError if training has begun there."""
-    for path in (AUDIO_STATE, CACHE / "text" / "aligned.safetensors"):
+    for path in (AUDIO_STATE, ALIGNED_TEXT):
         if path.exists():
             raise FileExistsError(f"{path} is there: training has begun, delete it to take up a checkpoint instead")
     weights = {
@@ -41,7 +41,7 @@ def take_up(folder: Path) -> None:
     for file in TOKENIZER_FILES:
         shutil.copyfile(folder / file, CACHE / "text" / file)
     texts = {key: value for key, value in weights.items() if key.startswith(("text_model.", "text_projection."))}
-    save_file(texts, CACHE / "text" / "aligned.safetensors")
+    save_file(texts, ALIGNED_TEXT)
     workers.in_workers(_fit_heads, weights)
 
 

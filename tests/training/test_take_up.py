@@ -58,9 +58,8 @@ def test_a_share_of_what_was_taken_up_is_in_what_is_exported(
     state = {"average": student.state_dict(), "begun_from": begun_from}
     torch.save(state, tmp_path / "audio.pt")
     texts = {key: value for key, value in weights.items() if key.startswith("text_")}
-    (tmp_path / "text").mkdir()
-    save_file(texts, tmp_path / "text" / "aligned.safetensors")
-    monkeypatch.setattr(export, "CACHE", tmp_path)
+    save_file(texts, tmp_path / "aligned.safetensors")
+    monkeypatch.setattr(export, "ALIGNED_TEXT", tmp_path / "aligned.safetensors")
     monkeypatch.setattr(export, "AUDIO_STATE", tmp_path / "audio.pt")
     name = "audio_projection.linear1.weight"
     torch.testing.assert_close(export.assemble().state_dict()[name], weights[name], atol=0, rtol=0)

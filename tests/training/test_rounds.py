@@ -1,0 +1,63 @@
+"""Two rounds, each step in its place; what an interrupted run had done is not done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training import rounds
+
+
+class Steps:
+    """Stands for the steps: leaves behind what each of them leaves in the cache, and fails where it is told to."""
+
+    def __init__(self, cache: Path, fails_at: str = "") -> None:
+        self.cache, self.fails_at = cache, fails_at
+        self.done: list[str] = []
+
+    def __call__(self, name: str, **options: Any) -> None:
+        said = " ".join([name, *(f"{key}={getattr(value, 'name', value)}" for key, value in options.items())])
+        if said == self.fails_at:
+            raise KeyboardInterrupt
+        self.done.append(said)
+        leaves = {"bank": "bank/shard", "audio": "audio.pt", "align": "aligned", "take-up": "audio.pt"}
+        left = self.cache / leaves[name] if name in leaves else options.get("folder", self.cache) / name
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_text(said)
+
+
+FIRST = ["bank", "text", "audio", "align", "export folder=first.part"]
+SECOND = ["bank first=60", "take-up folder=first", "audio", "export folder=out", "calibrate folder=out"]
+SECOND += ["card folder=out"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(rounds, "CACHE", tmp_path)
+    monkeypatch.setattr(rounds, "FIRST", tmp_path / "first")
+    monkeypatch.setattr(rounds, "AUDIO_STATE", tmp_path / "audio.pt")
+    monkeypatch.setattr(rounds, "ALIGNED_TEXT", tmp_path / "aligned")
+    return tmp_path
+
+
+def test_the_second_round_begins_with_the_first_ones_checkpoint_and_none_of_its_windows(cache: Path) -> None:
+    steps = Steps(cache)
+    rounds.both(steps, cache / "out")
+    assert steps.done == FIRST + SECOND
+    assert (cache / "bank" / "shard").read_text() == "bank first=60"
+    assert (cache / "first" / "export").exists()
+    assert not (cache / "aligned").exists()  # `take-up` puts it there, and refuses one that is there
+
+
+@pytest.mark.parametrize(
+    ("at", "then"),
+    [("align", FIRST + SECOND), ("take-up folder=first", SECOND), ("export folder=out", [SECOND[0], *SECOND[2:]])],
+)
+def test_an_interrupted_run_goes_on_in_its_round(cache: Path, at: str, then: list[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rounds.both(Steps(cache, fails_at=at), cache / "out")
+    again = Steps(cache)
+    rounds.both(again, cache / "out")
+    assert again.done == then
