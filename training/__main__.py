@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.paths import BUNDLED
+from training.rounds import SHARDS, both
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     bank = steps.add_parser("bank", help="compose windows and let the teacher tag them")
-    bank.add_argument("--shards", type=int, default=60)
+    bank.add_argument("--shards", type=int, default=SHARDS)
     bank.add_argument("--plain-shards", type=int, default=56)
     bank.add_argument("--first", type=int, default=0, help="number of the first shard: others hold other windows")
     bank.add_argument("--workers", type=int, default=2)
@@ -45,7 +46,6 @@ def main() -> None:
     if options.step != "all":
         run(**chosen)
         return
-    from training.rounds import both
 
     def step(name: str, **differing: Any) -> None:
         print(f"--- {name}", flush=True)

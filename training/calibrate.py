@@ -13,8 +13,8 @@ z-norm of speaker recognition), and a fixed bank of 521 other texts beside the b
 average precision (0.25 to 0.20 and less: common sounds have high floors for a good reason), the second gave 0.007.
 A start of each label's own where the mixtures show its best F0.5, shrunk towards that of all, or where every label
 is equally often heard when it is not there: no better on scenes. Scores averaged over two or three windows: later,
-and fewer events for as many false ones. The offset by F0.5: a tenth of the events less, and no fewer false ones in
-backgrounds, since the higher starts see to these.
+and fewer events for as many false ones. The offset by F0.5: a tenth of the events less, half as many false ones
+beside them, and no fewer in backgrounds, since the higher starts see to these.
 """
 
 from __future__ import annotations

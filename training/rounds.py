@@ -14,8 +14,8 @@ from training.paths import ALIGNED_TEXT, AUDIO_STATE, CACHE
 
 FIRST = CACHE / "first"
 """The first round's checkpoint. While it is not there, the cache is that round's."""
-SECOND_BANK = 60
-"""Number of the second bank's first shard, behind those of the first one: its windows are others."""
+SHARDS = 60
+"""Of composed windows in a round's bank. The second's numbers begin behind the first's: its windows are others."""
 Step = Callable[..., None]
 """Called with a step's name and the options that differ from its defaults."""
 
@@ -33,16 +33,16 @@ def first(step: Step) -> None:
         step(name)
     part = FIRST.with_suffix(".part")
     step("export", folder=part)
-    for left in (AUDIO_STATE, ALIGNED_TEXT):
-        left.unlink()
     shutil.rmtree(CACHE / "bank")
+    AUDIO_STATE.unlink()
     part.rename(FIRST)
 
 
 def second(step: Step, folder: Path) -> None:
     """From the first round's checkpoint to the one in `folder`, its calibration and its card."""
-    step("bank", first=SECOND_BANK)
+    step("bank", first=SHARDS)
     if not AUDIO_STATE.exists():
+        ALIGNED_TEXT.unlink(missing_ok=True)  # the first round's, or that of a `take-up` that was interrupted
         step("take-up", folder=FIRST)
     step("audio")
     step("export", folder=folder)
