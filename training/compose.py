@@ -18,6 +18,7 @@ MADE_LABELS = {
     "siren": "siren",
     "horn": "car_horn",
     "old_telephone": "phone_ringing",
+    "smoke_alarm": "smoke_fire_alarm",
     "shots": "gunshot",
     "tune": "music",
 }

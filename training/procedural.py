@@ -365,6 +365,50 @@ def weather(seconds: float, random: Random) -> Samples:
     return sound
 
 
+def drops(seconds: float, random: Random) -> Samples:
+    """Many small hits on one surface: from a crackling fire or a dripping gutter to a downpour on tent or window.
+
+    What makes the teacher say rain and not fire is more of them, shorter ones, and more of a hiss.
+    """
+    count = int(seconds * RATE_HZ)
+    low, ring, dies = (_log_uniform(random, *ends) for ends in ((150, 4000), (60, 900), (200, 4000)))
+    tonal = _log_uniform(random, 0.1, 1)
+    times = _poisson(seconds, _log_uniform(random, 40, 2500), random)
+    levels = 10 ** random.normal(0, random.uniform(0.1, 0.45), len(times))
+    kind = random.integers(12, size=len(times))
+    struck = np.zeros(count, np.float32)
+    for number in range(12):
+        time = np.arange(int(0.06 * RATE_HZ), dtype=np.float32) / RATE_HZ
+        tone = np.sin(2 * np.pi * low * _log_uniform(random, 0.6, 2.5) * time + random.uniform(0, 6))
+        tone *= tonal * np.exp(-ring * random.uniform(0.7, 1.4) * time)
+        splash = random.standard_normal(len(time)) * np.exp(-dies * random.uniform(0.6, 1.5) * time)
+        hits = _pulses(count, times[kind == number], levels[kind == number], random)
+        struck += scipy.signal.oaconvolve(hits, (tone + splash).astype("f4"))[:count]
+    swell = np.exp(random.uniform(0, 0.5) * _smooth(count, random, 0.5))
+    hiss = tilted_noise(count, random, random.uniform(-5, 3)) * _log_uniform(random, 0.08, 2)
+    return (struck / (np.std(struck) + 1e-9) + hiss) * swell
+
+
+def smoke_alarm(seconds: float, random: Random) -> Samples:
+    """A piezo horn: three long beeps and a pause (ISO 8201), four short ones (carbon monoxide), or without end."""
+    count = int(seconds * RATE_HZ)
+    time = np.arange(count, dtype=np.float32) / RATE_HZ
+    number, on, pause, rest = [(3, 0.5, 0.5, 1.0), (4, 0.1, 0.1, 4.8), (1, 1.0, 0.0, 0.0), (1, 0.3, 0.3, 0.0)][
+        random.choice(4, p=[0.5, 0.1, 0.25, 0.15])
+    ]
+    stretch = random.uniform(0.6, 1.2)
+    on, pause, rest = on * stretch, pause * stretch, rest * stretch
+    inside = (time + random.uniform(0, number * (on + pause))) % (number * (on + pause) + rest)
+    gate = ((inside % (on + pause)) < on) & (inside < number * (on + pause))
+    base = random.uniform(2600, 3700) if random.random() < 0.85 else random.uniform(500, 1100)
+    pitch = np.full(count, base, np.float32)
+    if random.random() < 0.4:  # many horns warble
+        wave = (time * _log_uniform(random, 4, 60)) % 1
+        pitch *= 1 + random.uniform(0.01, 0.2) * (wave if random.random() < 0.5 else wave > 0.5)
+    smooth = np.convolve(gate.astype(np.float32), np.ones(240, np.float32) / 240, "same")
+    return _tone(pitch, random, random.choice([2, 3, 5, 8]), random.uniform(0.3, 1.5)) * smooth
+
+
 def throat(seconds: float, random: Random) -> Samples:
     """A voice without words: bark, meow, cry, shout, laugh, moo, snore, cough, howl."""
     count = int(seconds * RATE_HZ)
@@ -479,12 +523,14 @@ MAKERS: dict[str, tuple[Callable[[float, Random], Samples], float]] = {
     "horn": (horn, 1.5),
     "bell": (bell, 1.5),
     "beeps": (beeps, 1.5),
+    "smoke_alarm": (smoke_alarm, 1.5),
     "old_telephone": (old_telephone, 0.5),
     "knocks": (knocks, 1.5),
     "clicks": (clicks, 1.5),
     "shots": (shots, 1.5),
     "bubbles": (bubbles, 1.0),
     "weather": (weather, 1.5),
+    "drops": (drops, 2.5),
     "throat": (throat, 1.5),
     "chirps": (chirps, 1.0),
     "rotor": (rotor, 1.5),
