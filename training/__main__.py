@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.paths import BUNDLED
-from training.rounds import SHARDS, both
+from training.rounds import ROUNDS, SHARDS, every_round
 
 
 def main() -> None:
@@ -30,11 +30,15 @@ def main() -> None:
     align.add_argument("--minutes", type=float, default=12)
     export = steps.add_parser("export", help="write the checkpoint directory")
     export.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
+    export.add_argument(
+        "--kept", type=float, default=0.65, help="share of the checkpoint that was taken up, if any"
+    )
     calibrate = steps.add_parser("calibrate", help="fit the scores' slope and offset, write calibration.json")
     calibrate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
+    calibrate.add_argument("--minutes", type=float, default=240, help="of backgrounds to listen to")
     card = steps.add_parser("card", help="write the model card with its figures")
     card.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
-    everything = steps.add_parser("all", help="every step in order, in two rounds")
+    everything = steps.add_parser("all", help=f"every step in order, in {ROUNDS} rounds")
     everything.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     everything.add_argument(
         "--share", type=float, default=1.0, help="of every budget: 0.01 shows that all steps run"
@@ -51,7 +55,7 @@ def main() -> None:
         print(f"--- {name}", flush=True)
         run(**budgeted(vars(parser.parse_args([name])), options.share) | differing)
 
-    both(step, options.folder)
+    every_round(step, options.folder)
 
 
 def budgeted(defaults: dict[str, Any], share: float) -> dict[str, Any]:

@@ -13,8 +13,8 @@ z-norm of speaker recognition), and a fixed bank of 521 other texts beside the b
 average precision (0.25 to 0.20 and less: common sounds have high floors for a good reason), the second gave 0.007.
 A start of each label's own where the mixtures show its best F0.5, shrunk towards that of all, or where every label
 is equally often heard when it is not there: no better on scenes. Scores averaged over two or three windows: later,
-and fewer events for as many false ones. The offset by F0.5: a tenth of the events less, half as many false ones
-beside them, and no fewer in backgrounds, since the higher starts see to these.
+and fewer events for as many false ones. The offset by F0.5 (the fourth and the sixth checkpoint): fewer false
+events beside others and fewer found, and no fewer in backgrounds, since the higher starts see to these.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ Judged = tuple[Scene, HeardScene, NDArray[np.float64]]
 
 START = 0.6
 SHARDS = 8
-BACKGROUND_MINUTES = 240
 FIRST_BACKGROUND = 1000
 """Minutes of backgrounds are numbered: those from here on are not the ones that figures are taken on."""
 MOST_FALSE_EVENTS_AN_HOUR = 0.5
@@ -187,17 +186,21 @@ def with_windows(listener: SceneListener, scenes: Iterable[Scene]) -> Iterator[t
         yield replace(scene, samples=np.zeros(0, np.float32)), heard
 
 
-def calibrate(folder: Path) -> None:
-    """Write `calibration.json` of the checkpoint in `folder`, print the starts that labels should have with it."""
+def calibrate(folder: Path, minutes: float) -> None:
+    """Write `calibration.json` of the checkpoint in `folder`, print the starts that labels should have with it.
+
+    `minutes` of backgrounds are listened to, at least one of each kind.
+    """
     judge = Judge(folder)
     fitted = fit(*evidence_and_truth(judge))
     listener = SceneListener(str(folder))
-    scenes = make_backgrounds(minutes=BACKGROUND_MINUTES, first=FIRST_BACKGROUND, kinds=BACKGROUNDS)
+    count = max(round(minutes), len(BACKGROUNDS))
+    scenes = make_backgrounds(minutes=count, first=FIRST_BACKGROUND, kinds=BACKGROUNDS)
     heard = [(scene, window, judge.evidence(window.embeddings)) for scene, window in with_windows(listener, scenes)]
-    most = MOST_FALSE_EVENTS_AN_HOUR * BACKGROUND_MINUTES / 60
+    most = MOST_FALSE_EVENTS_AN_HOUR * count / 60
     labels, found = quieten(judge.labels, heard, fitted, most)
     before, after = (false_events(*each) for each in ((judge.labels, heard, fitted), (labels, heard, found)))
-    print(f"{BACKGROUND_MINUTES} minutes of backgrounds: {before.total()} false events {dict(before)}")
+    print(f"{count} minutes of backgrounds: {before.total()} false events {dict(before)}")
     print(f"with the offset at {found.offset:.2f} and the starts below: {after.total()} {dict(after)}")
     for label, was in zip(labels.labels, judge.labels.labels, strict=True):
         if label.start != was.start:

@@ -13,6 +13,7 @@ from training.compose import spared
 from training.evaluate import report
 from training.paths import AUDIO_STATE, CACHE, ROOT
 from training.prepare import Clips, read_table
+from training.rounds import ROUNDS
 
 NOTES = ROOT / "training" / "checkpoint_notes.md"
 """What only a person can say of the checkpoint that is bundled now: write it anew with each."""
@@ -116,7 +117,7 @@ def compute() -> str:
     state = torch.load(AUDIO_STATE)
     shards = sum(1 for path in (CACHE / "bank").iterdir() if path.suffix == "")
     return (
-        "two cores of a server CPU, shared with other work; two rounds, in the last "
+        f"two cores of a server CPU, shared with other work; {ROUNDS} rounds, in the last "
         f"{shards * 256:,} windows in the bank, "
         f"{state['step']:,} steps of {workers.COUNT * BATCH} windows for the audio tower "
         f"in {state['seconds'] / 60:.0f} minutes."

@@ -39,19 +39,18 @@ PREPROCESSOR = {
 """The values of the published unfused checkpoint."""
 
 
-KEPT = 0.2
-"""Share of the checkpoint that training took up, if it did, in the audio side that is exported: weights between
-where fine-tuning began and where it ended do better than either end (Wortsman et al., arXiv 2109.01903)."""
+def assemble(kept: float) -> ClapModel:
+    """The whole model from the newest training state's running average and the aligned text side.
 
-
-def assemble() -> ClapModel:
-    """The whole model from the newest training state's running average and the aligned text side."""
+    If training took up a checkpoint, `kept` is the share of it in the audio side: weights between where fine-tuning
+    began and where it ended do better than either end (Wortsman et al., arXiv 2109.01903).
+    """
     state = torch.load(AUDIO_STATE)
     average, begun_from = state["average"], state["begun_from"]
     weights = {key: value for key, value in average.items() if key.startswith(AUDIO_SIDE)}
     for key, value in begun_from.items():
         if value.is_floating_point():
-            weights[key] = weights[key].lerp(value, KEPT)
+            weights[key] = weights[key].lerp(value, kept)
     weights |= load_file(ALIGNED_TEXT)
     weights |= {"logit_scale_a": average["logit_scale"], "logit_scale_t": average["logit_scale"]}
     model = ClapModel(model_config())
@@ -59,12 +58,12 @@ def assemble() -> ClapModel:
     return model.eval()
 
 
-def export(folder: Path) -> None:
-    """Write the checkpoint to `folder`: matrices as float16, vectors as float32."""
+def export(folder: Path, kept: float) -> None:
+    """Write the checkpoint to `folder`, see `assemble`: matrices as float16, vectors as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         key: (value.half() if value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for key, value in assemble().state_dict().items()
+        for key, value in assemble(kept).state_dict().items()
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)

@@ -1,4 +1,4 @@
-"""Two rounds, each step in its place; what an interrupted run had done is not done again."""
+"""The rounds, each step in its place; what an interrupted run had done is not done again."""
 
 from __future__ import annotations
 
@@ -32,36 +32,42 @@ class Steps:
         left.write_text(said)
 
 
-FIRST = ["bank", "text", "audio", "align", "export folder=first.part"]
-SECOND = ["bank first=60", "take-up folder=first", "audio", "export folder=out", "calibrate folder=out"]
-SECOND += ["card folder=out"]
+FIRST = ["bank", "text", "audio", "align", "export folder=round-0.part kept=0.0"]
+SECOND = ["bank first=60", "take-up folder=round-0", "audio", "export folder=round-1.part kept=0.2"]
+THIRD = ["bank first=120", "take-up folder=round-1", "audio"]
+END = ["export folder=out kept=0.65", "calibrate folder=out", "card folder=out"]
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(rounds, "CACHE", tmp_path)
-    monkeypatch.setattr(rounds, "FIRST", tmp_path / "first")
     monkeypatch.setattr(rounds, "AUDIO_STATE", tmp_path / "audio.pt")
     monkeypatch.setattr(rounds, "ALIGNED_TEXT", tmp_path / "aligned")
     return tmp_path
 
 
-def test_the_second_round_begins_with_the_first_ones_checkpoint_and_none_of_its_windows(cache: Path) -> None:
+def test_each_round_begins_with_the_checkpoint_before_it_and_none_of_its_windows(cache: Path) -> None:
     steps = Steps(cache)
-    rounds.both(steps, cache / "out")
-    assert steps.done == FIRST + SECOND
-    assert (cache / "bank" / "shard").read_text() == "bank first=60"
-    assert (cache / "first" / "export").exists()
+    rounds.every_round(steps, cache / "out")
+    assert steps.done == FIRST + SECOND + THIRD + END
+    assert (cache / "bank" / "shard").read_text() == "bank first=120"
+    assert all((cache / f"round-{number}" / "export").exists() for number in (0, 1))
     assert not (cache / "aligned").exists()  # `take-up` puts it there, and refuses one that is there
 
 
 @pytest.mark.parametrize(
     ("at", "then"),
-    [("align", FIRST + SECOND), ("take-up folder=first", SECOND), ("export folder=out", [SECOND[0], *SECOND[2:]])],
+    [
+        ("align", FIRST + SECOND + THIRD + END),
+        ("take-up folder=round-0", SECOND + THIRD + END),
+        ("take-up folder=round-1", THIRD + END),
+        ("export folder=round-1.part kept=0.2", [SECOND[0], *SECOND[2:], *THIRD, *END]),
+        ("export folder=out kept=0.65", [THIRD[0], THIRD[2], *END]),
+    ],
 )
 def test_an_interrupted_run_goes_on_in_its_round(cache: Path, at: str, then: list[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        rounds.both(Steps(cache, fails_at=at), cache / "out")
+        rounds.every_round(Steps(cache, fails_at=at), cache / "out")
     again = Steps(cache)
-    rounds.both(again, cache / "out")
+    rounds.every_round(again, cache / "out")
     assert again.done == then
