@@ -35,7 +35,7 @@ def main() -> None:
     )
     calibrate = steps.add_parser("calibrate", help="fit the scores' slope and offset, write calibration.json")
     calibrate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
-    calibrate.add_argument("--minutes", type=float, default=240, help="of backgrounds to listen to")
+    calibrate.add_argument("--minutes", type=float, default=480, help="of backgrounds to listen to")
     card = steps.add_parser("card", help="write the model card with its figures")
     card.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     everything = steps.add_parser("all", help=f"every step in order, in {ROUNDS} rounds")

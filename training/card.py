@@ -63,8 +63,8 @@ For comparison, published by others: laion/clap-htsat-unfused reaches 91.55 % ze
 UrbanSound8K. This checkpoint is nine times smaller, and clips of ESC-10 (folds 1 to 3) are in its data.
 
 `calibration.json` maps the evidence for a label, measured against the background prompts, to the daemon's score. It
-was fitted on mixtures of clips that were kept from training, and on four hours of room tone, speech, music and
-traffic alone, in which at most two events may be reported.
+was fitted on mixtures of clips that were kept from training, and on eight hours of room tone, speech, music and
+traffic alone, in which at most four events may be reported.
 
 {notes}
 
