@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.paths import BUNDLED
-from training.rounds import ROUNDS, SHARDS, every_round
+from training.rounds import KEPT, ROUNDS, SHARDS, every_round
 
 
 def main() -> None:
@@ -30,9 +30,7 @@ def main() -> None:
     align.add_argument("--minutes", type=float, default=12)
     export = steps.add_parser("export", help="write the checkpoint directory")
     export.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
-    export.add_argument(
-        "--kept", type=float, default=0.65, help="share of the checkpoint that was taken up, if any"
-    )
+    export.add_argument("--kept", type=float, default=KEPT[-1], help="share of what was taken up, if anything was")
     calibrate = steps.add_parser("calibrate", help="fit the scores' slope and offset, write calibration.json")
     calibrate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     calibrate.add_argument("--minutes", type=float, default=480, help="of backgrounds to listen to")

@@ -98,6 +98,14 @@ def _switch(count: int, random: Random, on: tuple[float, float], off: tuple[floa
     return np.interp(np.arange(count) / RATE_HZ, times, values).astype(np.float32)
 
 
+def _repeated(time: NDArray[np.floating], number: int, on: float, pause: float, rest: float, ramp: int) -> Array:
+    """A 0..1 curve along `time`: `number` times on and off (s), then `rest`, and so on; ramps of `ramp` samples."""
+    beeping = number * (on + pause)
+    inside = time % (beeping + rest)
+    gate = ((inside % (on + pause)) < on) & (inside < beeping)
+    return np.convolve(gate.astype(np.float32), np.ones(ramp, np.float32) / ramp, "same")
+
+
 def _decays(count: int, times: NDArray[np.float64], random: Random, tone: Callable[[int], Samples]) -> Samples:
     """Add `tone(i)` at each of `times` (s)."""
     samples = np.zeros(count, np.float32)
@@ -255,9 +263,7 @@ def beeps(seconds: float, random: Random) -> Samples:
     base = _log_uniform(random, 350, 4200)
     on, pause = _log_uniform(random, 0.03, 1.0), _log_uniform(random, 0.03, 0.8)
     number, rest = random.integers(1, 6), random.choice([0.0, random.uniform(0.3, 3)])
-    period = number * (on + pause) + rest
-    inside = (time + random.uniform(0, period)) % period
-    gate = ((inside % (on + pause)) < on) & (inside < number * (on + pause))
+    first = random.uniform(0, number * (on + pause) + rest)
     pitch = np.full(count, base, np.float32)
     if random.random() < 0.4:
         trill = ((time * _log_uniform(random, 5, 40)) % 1 > 0.5).astype(np.float32)
@@ -265,8 +271,8 @@ def beeps(seconds: float, random: Random) -> Samples:
     if random.random() < 0.3:
         melody = 2 ** (random.choice([0, 2, 4, 5, 7, 9, 12], 16) / 12)
         pitch *= melody[((time / (on + pause)).astype(int)) % 16].astype(np.float32)
-    smooth = np.convolve(gate.astype(np.float32), np.ones(96, np.float32) / 96, "same")
-    return _tone(pitch, random, random.choice([1, 1, 3, 9, 30]), random.uniform(0.3, 2)) * smooth
+    gate = _repeated(time + first, number, on, pause, rest, ramp=96)
+    return _tone(pitch, random, random.choice([1, 1, 3, 9, 30]), random.uniform(0.3, 2)) * gate
 
 
 def old_telephone(seconds: float, random: Random) -> Samples:
@@ -377,8 +383,8 @@ def drops(seconds: float, random: Random) -> Samples:
     levels = 10 ** random.normal(0, random.uniform(0.1, 0.45), len(times))
     kind = random.integers(12, size=len(times))
     struck = np.zeros(count, np.float32)
+    time = np.arange(int(0.06 * RATE_HZ), dtype=np.float32) / RATE_HZ
     for number in range(12):
-        time = np.arange(int(0.06 * RATE_HZ), dtype=np.float32) / RATE_HZ
         tone = np.sin(2 * np.pi * low * _log_uniform(random, 0.6, 2.5) * time + random.uniform(0, 6))
         tone *= tonal * np.exp(-ring * random.uniform(0.7, 1.4) * time)
         splash = random.standard_normal(len(time)) * np.exp(-dies * random.uniform(0.6, 1.5) * time)
@@ -398,15 +404,14 @@ def smoke_alarm(seconds: float, random: Random) -> Samples:
     ]
     stretch = random.uniform(0.6, 1.2)
     on, pause, rest = on * stretch, pause * stretch, rest * stretch
-    inside = (time + random.uniform(0, number * (on + pause))) % (number * (on + pause) + rest)
-    gate = ((inside % (on + pause)) < on) & (inside < number * (on + pause))
+    first = random.uniform(0, number * (on + pause))
     base = random.uniform(2600, 3700) if random.random() < 0.85 else random.uniform(500, 1100)
     pitch = np.full(count, base, np.float32)
     if random.random() < 0.4:  # many horns warble
         wave = (time * _log_uniform(random, 4, 60)) % 1
         pitch *= 1 + random.uniform(0.01, 0.2) * (wave if random.random() < 0.5 else wave > 0.5)
-    smooth = np.convolve(gate.astype(np.float32), np.ones(240, np.float32) / 240, "same")
-    return _tone(pitch, random, random.choice([2, 3, 5, 8]), random.uniform(0.3, 1.5)) * smooth
+    gate = _repeated(time + first, number, on, pause, rest, ramp=240)
+    return _tone(pitch, random, random.choice([2, 3, 5, 8]), random.uniform(0.3, 1.5)) * gate
 
 
 def throat(seconds: float, random: Random) -> Samples:

@@ -23,13 +23,13 @@ Step = Callable[..., None]
 
 def every_round(step: Step, folder: Path) -> None:
     """Make the checkpoint in `folder`; an interrupted run goes on with what the cache holds."""
-    for number in range(ROUNDS):
-        last = number == ROUNDS - 1
-        if last or not checkpoint(number).exists():
+    last = ROUNDS - 1
+    for number in range(last):
+        if not checkpoint(number).exists():
             train(step, number)
-            if not last:
-                hand_on(step, number)
-    step("export", folder=folder, kept=KEPT[-1])
+            hand_on(step, number)
+    train(step, last)
+    step("export", folder=folder, kept=KEPT[last])
     step("calibrate", folder=folder)
     step("card", folder=folder)
 
