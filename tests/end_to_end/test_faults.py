@@ -296,5 +296,6 @@ def test_a_model_three_times_too_slow_hears_the_newest_counts_the_rest_and_recov
     assert max(slow_lags) < 3 * 3 * hop_seconds, "what is scored is the present, not a backlog"
     assert sink.diagnostics is not None
     assert sink.diagnostics.skipped_windows - skipped <= 3
-    assert sum("cannot keep up" in record.message for record in caplog.records) == 1
-    assert sum("keeps up again" in record.message for record in caplog.records) == 1
+    slow = sum("cannot keep up" in record.message for record in caplog.records)
+    again = sum("keeps up again" in record.message for record in caplog.records)
+    assert 1 <= again <= slow <= 3, "told for each spell, of which a busy machine may add some, not for each window"
