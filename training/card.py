@@ -9,7 +9,6 @@ import torch
 
 from training import workers
 from training.audio_tower import BATCH
-from training.compose import spared
 from training.evaluate import report
 from training.paths import AUDIO_STATE, CACHE, ROOT
 from training.prepare import Clips, read_table
@@ -102,7 +101,7 @@ def write_card(folder: Path) -> None:
         megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
         compute=compute(),
         clips=len(rows),
-        spared=len(spared(Clips("open").clips)),
+        spared=len(Clips("open").spared()),
         figures=report(folder),
         notes=NOTES.read_text(encoding="utf-8").rstrip(),
         sources="\n".join(

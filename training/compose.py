@@ -32,8 +32,6 @@ BACKDROPS = (
     "footsteps", "keyboard_typing", "airplane", "water_tap_running", "truck", "clock_ticking",
 )  # fmt: skip
 MOST_EVENTS = 6
-ENOUGH_GROUPS = 5
-"""Labels with fewer groups of recordings are trained on whole."""
 
 
 @dataclass(slots=True)
@@ -57,33 +55,15 @@ class Window:
         return np.pad(repeated, (0, FRAMES - len(repeated)))
 
 
-def spared(clips: list[Clip]) -> list[Clip]:
-    """The clips that training never hears: the groups kept out, of labels that have enough groups for that."""
-    groups: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        groups[clip.label].add(clip.group)
-    return [clip for clip in clips if held_out(clip) and len(groups[clip.label]) >= ENOUGH_GROUPS]
-
-
-def held_out(clip: Clip) -> bool:
-    """Whether the clip's group is kept from training, for calibration: about one in sixteen."""
-    return sum(clip.group.encode()) % 16 == 3
-
-
 class Composer:
     """Draws windows from the labelled clips and the procedural sounds."""
 
     def __init__(self, clips: Clips, *, held_out_only: bool = False) -> None:
         self._clips = clips
         self._groups: dict[str, dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
-        for clip in clips.clips:
+        spared = clips.spared()
+        for clip in spared if held_out_only else [clip for clip in clips.clips if clip not in spared]:
             self._groups[clip.label][clip.group].append(clip)
-        for label, groups in list(self._groups.items()):
-            if len(groups) >= ENOUGH_GROUPS:
-                kept = {name: group for name, group in groups.items() if held_out(group[0]) == held_out_only}
-                self._groups[label] = kept
-            if not self._groups[label] or (held_out_only and len(groups) < ENOUGH_GROUPS):
-                del self._groups[label]
         self.labels = sorted(self._groups)
         weights = np.array([len(self._groups[label]) ** 0.4 for label in self.labels])
         self._weights = weights / weights.sum()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from clapstream.clap.model import ClapModel
-from training.compose import Window, spared
+from training.compose import Window
 from training.features import log_mel
 from training.paths import CACHE, FRAMES
 from training.prepare import Clips
@@ -60,7 +60,7 @@ def load(name: str) -> Set:
     """Features of `validation`, or of what was held out of `open`; computed once."""
     path = CACHE / f"evaluation_{name}.npz"
     clips = Clips(name)
-    chosen = clips.clips if name == "validation" else spared(clips.clips)
+    chosen = clips.clips if name == "validation" else clips.spared()
     if not path.exists():
         teacher, mels, heard = Yamnet(), [], []
         for clip in chosen:

@@ -10,6 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from training.paths import CACHE, DATA, RATE_HZ
+from training.split import spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Clips:
     def samples(self, clip: Clip) -> NDArray[np.float32]:
         """The clip's samples, full scale 1.0."""
         return self._samples[clip.first : clip.first + clip.frames].astype(np.float32)
+
+    def spared(self) -> list[Clip]:
+        """The clips that training never hears."""
+        kept = spared((clip.label, clip.group) for clip in self.clips)
+        return [clip for clip in self.clips if (clip.label, clip.group) in kept]
 
 
 def prepare(name: str) -> str:

@@ -1,6 +1,7 @@
 """One-minute scenes with known events: validation clips over a background, to measure detection with.
 
     python -m training.scenes --checkpoint bundled   # the figures, and those of an hour of backgrounds alone
+    python -m training.scenes --events-from open     # scenes of the clips of open/ that training never heard
     python -m training.scenes --write FOLDER         # the scenes themselves, to listen to
 
 Every scene is a pure function of its index, so the figures of two checkpoints compare.
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from training.paths import DATA, RATE_HZ
 from training.scene_sounds import at_level, extend, join, trim
+from training.split import spared
 
 Floats = NDArray[np.float32]
 
@@ -136,9 +138,9 @@ class Scene:
     events: tuple[SceneEvent, ...]
 
 
-def make_scenes(data: Path = DATA, count: int = SCENES) -> Iterator[Scene]:
-    """The scenes, made from `validation/` for the events and `open/` for the background."""
-    clips = _clips_by_label(data)
+def make_scenes(data: Path = DATA, count: int = SCENES, events_from: str = "validation") -> Iterator[Scene]:
+    """The scenes: events from `validation/` or what training never hears of `open/`, backgrounds from `open/`."""
+    clips = _clips_by_label(data, events_from)
     backgrounds = {kind: _background_files(data, kind) for kind in BACKGROUNDS}
     for index, (kind, picked) in enumerate(plan_scenes(clips, count)):
         random = np.random.default_rng([SEED, index])
@@ -211,12 +213,16 @@ def _background(kind: Background, files: Sequence[Path], random: np.random.Gener
     return extend(functools.reduce(join, parts), SCENE_SECONDS * RATE_HZ)
 
 
-def _clips_by_label(data: Path) -> dict[str, list[Path]]:
+def _clips_by_label(data: Path, folder: str) -> dict[str, list[Path]]:
     clips: dict[str, list[Path]] = {}
-    for row in _rows(data / "validation.csv"):
+    rows = _rows(data / f"{folder}.csv")
+    if folder == "open":
+        kept = spared((row["label"], row["group"]) for row in rows)
+        rows = [row for row in rows if (row["label"], row["group"]) in kept]
+    for row in rows:
         label = LABELS.get(row["label"])
         if label is not None and (label != "speech" or "talk" in row["caption"]):
-            clips.setdefault(label, []).append(data / "validation" / row["file"])
+            clips.setdefault(label, []).append(data / folder / row["file"])
     return clips
 
 
@@ -258,7 +264,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.scenes", description=__doc__)
     parser.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="clapstream.yaml (default: the packaged)")
+    parser.add_argument("--events-from", choices=["validation", "open"], default="validation", help="what folder")
+    parser.add_argument("--scenes", type=int, default=SCENES, help=f"how many (default: {SCENES})")
     parser.add_argument("--minutes", type=int, default=60, help="of backgrounds alone (default: 60)")
+    parser.add_argument(
+        "--first",
+        type=int,
+        metavar="NUMBER",
+        help="of those minutes, all of the calibrated kinds (default: the hour)",
+    )
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the scenes instead")
     options = parser.parse_args()
     if options.write is not None:
@@ -268,8 +282,13 @@ def main() -> None:
     from training.scene_run import SceneListener
 
     listener = SceneListener(options.checkpoint, options.config)
-    print(render(compare([(scene, listener.detect(scene)) for scene in make_scenes()])))
-    alone = compare([(scene, listener.detect(scene)) for scene in make_backgrounds(minutes=options.minutes)])
+    scenes = make_scenes(count=options.scenes, events_from=options.events_from)
+    print(render(compare([(scene, listener.detect(scene)) for scene in scenes])))
+    if options.first is None:
+        minutes = make_backgrounds(minutes=options.minutes)
+    else:
+        minutes = make_backgrounds(minutes=options.minutes, first=options.first, kinds=BACKGROUNDS)
+    alone = compare([(scene, listener.detect(scene)) for scene in minutes])
     print("\nbackgrounds alone")
     print(render_false_events(alone))
 

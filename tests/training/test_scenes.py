@@ -15,6 +15,7 @@ from training import scenes
 from training.event_figures import compare, render
 from training.scene_sounds import at_level, extend, trim
 from training.scenes import BACKGROUNDS, RATE_HZ, Scene, SceneEvent
+from training.split import ENOUGH_GROUPS, held_out
 
 ROOM, SPEECH = BACKGROUNDS[0], BACKGROUNDS[1]
 
@@ -40,10 +41,10 @@ def write_data(folder: Path) -> None:
         (folder / name).mkdir()
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
-            writer.writerow(["file", "label", "caption", "seconds"])
+            writer.writerow(["file", "label", "caption", "seconds", "group"])
             for file, label, caption, samples in clips:
                 soundfile.write(folder / name / file, samples, RATE_HZ)
-                writer.writerow([file, label, caption, len(samples) / RATE_HZ])
+                writer.writerow([file, label, caption, len(samples) / RATE_HZ, "one"])
 
 
 def test_scenes_are_minutes_that_are_the_same_each_time(tmp_path: Path) -> None:
@@ -56,6 +57,18 @@ def test_scenes_are_minutes_that_are_the_same_each_time(tmp_path: Path) -> None:
         assert len(made.events) == 3
         np.testing.assert_array_equal(made.samples, remade.samples)
         assert np.abs(made.samples).max() <= 1.0
+
+
+def test_scenes_of_open_clips_take_only_those_that_training_never_hears(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    kept = next(str(number) for number in range(100) if held_out(str(number)))
+    heard = [str(number) for number in range(100, 120) if not held_out(str(number))][:ENOUGH_GROUPS]
+    with (tmp_path / "open.csv").open("a", encoding="utf-8", newline="") as stream:
+        for label, groups in (("doorbell", [kept, *heard]), ("sneeze", [kept])):  # too few groups to spare one
+            csv.writer(stream).writerows([f"{label}-{group}.flac", label, label, 1.0, group] for group in groups)
+    soundfile.write(tmp_path / "open" / f"doorbell-{kept}.flac", tone(0.5), RATE_HZ)
+    (made,) = scenes.make_scenes(tmp_path, 1, "open")
+    assert [event.label for event in made.events] == ["doorbell"]
 
 
 def test_backgrounds_alone_have_no_events_and_levels_of_their_own(tmp_path: Path) -> None:
