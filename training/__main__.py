@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.paths import BUNDLED
-from training.rounds import KEPT, ROUNDS, SHARDS, every_round
+from training.rounds import ROUNDS, every_round
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     bank = steps.add_parser("bank", help="compose windows and let the teacher tag them")
-    bank.add_argument("--shards", type=int, default=SHARDS)
+    bank.add_argument("--shards", type=int, default=ROUNDS[0].shards)
     bank.add_argument("--plain-shards", type=int, default=56)
     bank.add_argument("--first", type=int, default=0, help="number of the first shard: others hold other windows")
     bank.add_argument("--workers", type=int, default=2)
@@ -30,13 +30,15 @@ def main() -> None:
     align.add_argument("--minutes", type=float, default=12)
     export = steps.add_parser("export", help="write the checkpoint directory")
     export.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
-    export.add_argument("--kept", type=float, default=KEPT[-1], help="share of what was taken up, if anything was")
+    export.add_argument(
+        "--kept", type=float, default=ROUNDS[-1].kept, help="share of what was taken up, if anything was"
+    )
     calibrate = steps.add_parser("calibrate", help="fit the scores' slope and offset, write calibration.json")
     calibrate.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     calibrate.add_argument("--minutes", type=float, default=480, help="of backgrounds to listen to")
     card = steps.add_parser("card", help="write the model card with its figures")
     card.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
-    everything = steps.add_parser("all", help=f"every step in order, in {ROUNDS} rounds")
+    everything = steps.add_parser("all", help=f"every step in order, in {len(ROUNDS)} rounds")
     everything.add_argument("folder", type=Path, nargs="?", default=BUNDLED)
     everything.add_argument(
         "--share", type=float, default=1.0, help="of every budget: 0.01 shows that all steps run"
@@ -51,17 +53,17 @@ def main() -> None:
 
     def step(name: str, **differing: Any) -> None:
         print(f"--- {name}", flush=True)
-        run(**budgeted(vars(parser.parse_args([name])), options.share) | differing)
+        run(**budgeted(vars(parser.parse_args([name])) | differing, options.share))
 
     every_round(step, options.folder)
 
 
-def budgeted(defaults: dict[str, Any], share: float) -> dict[str, Any]:
-    """A step's default options with `share` of its minutes, shards and texts."""
+def budgeted(options: dict[str, Any], share: float) -> dict[str, Any]:
+    """A step's options with `share` of its minutes, shards and texts."""
     least = {"shards": 2, "plain_shards": 2, "texts": 6000}
-    counts = {key: max(round(value * share), least[key]) for key, value in defaults.items() if key in least}
-    minutes = {key: value * share for key, value in defaults.items() if key == "minutes"}
-    return defaults | counts | minutes
+    counts = {key: max(round(value * share), least[key]) for key, value in options.items() if key in least}
+    minutes = {key: value * share for key, value in options.items() if key == "minutes"}
+    return options | counts | minutes
 
 
 def run(step: str, **options: Any) -> None:

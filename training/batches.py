@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.bank import PLAIN_FROM, SHARD_WINDOWS
-from training.texts import label_classes
+from training.texts import company, label_classes
 from training.vocabulary import Phrases
 from training.yamnet import PATCH_HOP_SECONDS, PATCH_SECONDS, WINDOW_PATCHES
 
@@ -39,6 +39,8 @@ PATCH_FRAMES = 48
 """Mel frames from one of the teacher's patches to the next."""
 TOKENS = 16
 TOKEN_SECONDS = 10 / TOKENS
+MISTAKEN = 2.0
+"""How much less the teacher's logit counts where it hears another label in a single clip than the clip's own."""
 WEAK_CLASSES = ("Silence", "Sound effect", "Inside, small room", "Environmental noise", "Noise")
 """What the teacher says about everything quiet or unsure: no news about the sound, so it weighs less."""
 
@@ -67,6 +69,7 @@ class Bank:
             window for path in shards for window in json.loads((path / "events.json").read_text())
         ]
         plain = np.repeat([int(path.name) >= PLAIN_FROM for path in shards], SHARD_WINDOWS)
+        self._plain = plain
         single = [len(window) == 1 and window[0][3] >= -30 for window in self._events]
         self._pools = [
             np.flatnonzero(plain),
@@ -76,6 +79,7 @@ class Bank:
         index = {name: number for number, name in enumerate(phrases.classes)}
         self._implied = [[index[name] for name in label_classes()[label]] for label in phrases.labels]
         self._label_index = {label: number for number, label in enumerate(phrases.labels)}
+        self._mistaken = np.stack([mistaken(label, phrases.classes) for label in phrases.labels])
         self._tokens = token_weights()
         self._shift, self.weight = self._calibrate()
         self.mel_mean, self.mel_variance = self._mel_statistics()
@@ -157,9 +161,12 @@ class Bank:
         """What lies between two of the teacher's patches of a window of the bank."""
         shard, row = divmod(index, SHARD_WINDOWS)
         end = None if last == WINDOW_PATCHES else last * PATCH_FRAMES
+        logits = self._logits[shard][row, first:last]
+        if self._plain[index]:
+            logits = logits - self._mistaken[self._label_index[self._events[index][0][0]]]
         return Known(
             mel=self._mels[shard][row, first * PATCH_FRAMES : end],
-            logits=self._logits[shard][row, first:last],
+            logits=logits,
             embeddings=self._embeddings[shard][row, first:last],
             true=self._true(self._events[index], first * PATCH_HOP_SECONDS, last * PATCH_HOP_SECONDS + 0.4),
         )
@@ -184,6 +191,14 @@ class Bank:
             for place, index in enumerate(implied):
                 pooled[:, index] = torch.maximum(pooled[:, index], (0.85 if place == 0 else 0.7) * true[:, number])
         return torch.cat([pooled, labels], dim=1)
+
+
+def mistaken(label: str, classes: list[str]) -> NDArray[np.float16]:
+    """What to take from the teacher's logits `(classes,)` of a clip of `label`: they stand for labels it is not."""
+    meant = {"Speech", "Animal", "Vehicle"}  # somebody may always speak, and much is an animal or an engine
+    meant |= {name for other, names in label_classes().items() if other in company()[label] for name in names}
+    others = {names[0] for names in label_classes().values() if names} - meant
+    return np.array([MISTAKEN * (name in others) for name in classes], np.float16)
 
 
 def cuts(random: np.random.Generator) -> list[int]:

@@ -116,7 +116,7 @@ def compute() -> str:
     state = torch.load(AUDIO_STATE)
     shards = sum(1 for path in (CACHE / "bank").iterdir() if path.suffix == "")
     return (
-        f"two cores of a server CPU, shared with other work; {ROUNDS} rounds, in the last "
+        f"two cores of a server CPU, shared with other work; {len(ROUNDS)} rounds, in the last "
         f"{shards * 256:,} windows in the bank, "
         f"{state['step']:,} steps of {workers.COUNT * BATCH} windows for the audio tower "
         f"in {state['seconds'] / 60:.0f} minutes."

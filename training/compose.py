@@ -31,6 +31,8 @@ BACKDROPS = (
     "fan_air_conditioner", "white_pink_noise", "bird_chirping", "insects_crickets", "train", "stream_river",
     "footsteps", "keyboard_typing", "airplane", "water_tap_running", "truck", "clock_ticking",
 )  # fmt: skip
+UNDER_COVER = 0.35
+"""Share of rain that falls on something near the microphone: such recordings are few."""
 MOST_EVENTS = 6
 
 
@@ -74,7 +76,10 @@ class Composer:
         label = known[random.integers(len(known))] if known else random.choice(self.labels, p=self._weights)
         groups = list(self._groups[label].values())
         group = groups[random.integers(len(groups))]
-        return str(label), self._clips.samples(group[random.integers(len(group))])
+        samples = self._clips.samples(group[random.integers(len(group))])
+        if label == "rain" and random.random() < UNDER_COVER:
+            samples = under_cover(samples[:FRAMES], random)
+        return str(label), samples
 
     def _crowd(self, random: Random) -> Sound:
         """Many at once: children at play, music in the street, a crowd, traffic."""
@@ -176,6 +181,13 @@ class Composer:
             floor = effects.tilted_noise(len(mixture), random, random.uniform(-8, 1))
             mixture += floor * np.float32(effects.decibel(-20 - random.uniform(15, 60)))
         return Window(final_level(mixture, random), repeat_events(events, seconds))
+
+
+def under_cover(rain: Samples, random: Random) -> Samples:
+    """Rain as heard in a tent or at a window: with drops on the cloth or the pane, louder or fainter than it."""
+    near = procedural.drops(len(rain) / RATE_HZ, random)
+    near = effects.to_level(np.resize(near, len(rain)), effects.level_db(rain) + random.uniform(-8, 10))
+    return rain + near.astype(np.float32)
 
 
 def repeat_events(

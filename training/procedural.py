@@ -379,7 +379,7 @@ def drops(seconds: float, random: Random) -> Samples:
     count = int(seconds * RATE_HZ)
     low, ring, dies = (_log_uniform(random, *ends) for ends in ((150, 4000), (60, 900), (200, 4000)))
     tonal = _log_uniform(random, 0.1, 1)
-    times = _poisson(seconds, _log_uniform(random, 40, 2500), random)
+    times = _poisson(seconds, _log_uniform(random, 30, 2500), random)
     levels = 10 ** random.normal(0, random.uniform(0.1, 0.45), len(times))
     kind = random.integers(12, size=len(times))
     struck = np.zeros(count, np.float32)
@@ -390,28 +390,32 @@ def drops(seconds: float, random: Random) -> Samples:
         splash = random.standard_normal(len(time)) * np.exp(-dies * random.uniform(0.6, 1.5) * time)
         hits = _pulses(count, times[kind == number], levels[kind == number], random)
         struck += scipy.signal.oaconvolve(hits, (tone + splash).astype("f4"))[:count]
-    swell = np.exp(random.uniform(0, 0.5) * _smooth(count, random, 0.5))
+    swell = np.exp(random.uniform(0, 0.7) * _smooth(count, random, _log_uniform(random, 0.3, 4)))
     hiss = tilted_noise(count, random, random.uniform(-5, 3)) * _log_uniform(random, 0.08, 2)
     return (struck / (np.std(struck) + 1e-9) + hiss) * swell
 
 
 def smoke_alarm(seconds: float, random: Random) -> Samples:
-    """A piezo horn: three long beeps and a pause (ISO 8201), four short ones (carbon monoxide), or without end."""
+    """A piezo horn: three long beeps and a pause (ISO 8201), four short ones (carbon monoxide), or as it likes.
+
+    Most are nearly pure tones by the time they reach a microphone; some sweep so wide and fast that they buzz.
+    """
     count = int(seconds * RATE_HZ)
     time = np.arange(count, dtype=np.float32) / RATE_HZ
-    number, on, pause, rest = [(3, 0.5, 0.5, 1.0), (4, 0.1, 0.1, 4.8), (1, 1.0, 0.0, 0.0), (1, 0.3, 0.3, 0.0)][
-        random.choice(4, p=[0.5, 0.1, 0.25, 0.15])
+    free = (1, _log_uniform(random, 0.08, 2), _log_uniform(random, 0.05, 3), 0.0)
+    number, on, pause, rest = [(3, 0.5, 0.5, 1.0), (4, 0.1, 0.1, 4.8), (1, 1.0, 0.0, 0.0), free][
+        random.choice(4, p=[0.35, 0.1, 0.2, 0.35])
     ]
     stretch = random.uniform(0.6, 1.2)
     on, pause, rest = on * stretch, pause * stretch, rest * stretch
     first = random.uniform(0, number * (on + pause))
     base = random.uniform(2600, 3700) if random.random() < 0.85 else random.uniform(500, 1100)
     pitch = np.full(count, base, np.float32)
-    if random.random() < 0.4:  # many horns warble
-        wave = (time * _log_uniform(random, 4, 60)) % 1
-        pitch *= 1 + random.uniform(0.01, 0.2) * (wave if random.random() < 0.5 else wave > 0.5)
+    if random.random() < 0.5:  # many horns warble
+        wave = (time * _log_uniform(random, 2, 60)) % 1
+        pitch *= 1 + _log_uniform(random, 0.01, 0.5) * (wave if random.random() < 0.5 else wave > 0.5)
     gate = _repeated(time + first, number, on, pause, rest, ramp=240)
-    return _tone(pitch, random, random.choice([2, 3, 5, 8]), random.uniform(0.3, 1.5)) * gate
+    return _tone(pitch, random, random.choice([1, 2, 3, 5, 8]), random.uniform(0.5, 4)) * gate
 
 
 def throat(seconds: float, random: Random) -> Samples:
@@ -528,7 +532,7 @@ MAKERS: dict[str, tuple[Callable[[float, Random], Samples], float]] = {
     "horn": (horn, 1.5),
     "bell": (bell, 1.5),
     "beeps": (beeps, 1.5),
-    "smoke_alarm": (smoke_alarm, 1.5),
+    "smoke_alarm": (smoke_alarm, 3.5),
     "old_telephone": (old_telephone, 0.5),
     "knocks": (knocks, 1.5),
     "clicks": (clicks, 1.5),

@@ -60,6 +60,16 @@ def label_classes() -> dict[str, list[str]]:
     return classes | EXTRA_CLASSES
 
 
+@cache
+def company() -> dict[str, set[str]]:
+    """For each label those that a recording of it may well hold too, or be taken for; see `company.yaml`."""
+    found: dict[str, set[str]] = {label: {label} for label in label_phrases()}
+    for together in yaml.safe_load((PHRASES / "company.yaml").read_text(encoding="utf-8")):
+        for label in together:
+            found[label] |= set(together)
+    return found
+
+
 def sound_phrases() -> list[str]:
     """Every phrase that names a sound, without repetition."""
     listed = [*class_phrases().values(), *label_phrases().values()]

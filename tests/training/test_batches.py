@@ -15,16 +15,26 @@ for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
 
 from training import batches
 from training.bank import PLAIN_FROM, SHARD_WINDOWS
-from training.batches import MOST_PARTS, PATCH_FRAMES, SHORTEST_PART, WEAK_CLASSES, Bank, cuts, joined
+from training.batches import (
+    MISTAKEN,
+    MOST_PARTS,
+    PATCH_FRAMES,
+    SHORTEST_PART,
+    WEAK_CLASSES,
+    Bank,
+    cuts,
+    joined,
+    mistaken,
+)
 from training.texts import label_classes
 
-CLASSES = [*WEAK_CLASSES, "Bark", "Dog"]
+CLASSES = [*WEAK_CLASSES, "Bark", "Dog", "Rain"]
 LABELS = ["dog_barking", "rain"]
 EVENT = ("dog_barking", 1.0, 2.0, -20.0)
 
 
 class FewPhrases:
-    """Eight classes and two labels."""
+    """Some classes and two labels."""
 
     classes = CLASSES
     labels = LABELS
@@ -59,6 +69,20 @@ def test_a_label_is_as_true_as_what_is_left_of_it(bank: Bank) -> None:
     np.testing.assert_allclose(whole, [1, 0])
     np.testing.assert_allclose(after, [0, 0])
     np.testing.assert_allclose(half, [2.0 - 3 * 0.48, 0], atol=1e-6)
+
+
+def test_of_a_single_clip_the_teacher_counts_less_where_it_hears_another_label(bank: Bank) -> None:
+    composed, plain = SHARD_WINDOWS, 2 * SHARD_WINDOWS
+    np.testing.assert_array_equal(bank._part(composed, 0, 20).logits, bank._logits[1][0])
+    less = bank._logits[2][0] - bank._part(plain, 0, 20).logits
+    np.testing.assert_allclose(less[:, CLASSES.index("Rain")], MISTAKEN, atol=0.01)  # float16
+    np.testing.assert_array_equal(less[:, [CLASSES.index("Bark"), CLASSES.index("Dog")]], 0)
+
+
+def test_what_a_label_is_often_heard_with_is_not_mistaken() -> None:
+    classes = ["Telephone", "Music", "Doorbell", "Speech", "Beep, bleep", "Ringtone"]
+    np.testing.assert_array_equal(mistaken("phone_ringing", classes), [0, MISTAKEN, 0, 0, 0, 0])
+    np.testing.assert_array_equal(mistaken("singing", classes), [MISTAKEN, 0, MISTAKEN, 0, MISTAKEN, 0])
 
 
 def test_parts_lie_one_after_the_other_and_then_is_silence(bank: Bank) -> None:

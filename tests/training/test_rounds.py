@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from training import rounds
+from training.__main__ import budgeted
 
 
 class Steps:
@@ -33,9 +34,10 @@ class Steps:
 
 
 FIRST = ["bank", "text", "audio", "align", "export folder=round-0.part kept=0.0"]
-SECOND = ["bank first=60", "take-up folder=round-0", "audio", "export folder=round-1.part kept=0.2"]
-THIRD = ["bank first=120", "take-up folder=round-1", "audio"]
-END = ["export folder=out kept=0.65", "calibrate folder=out", "card folder=out"]
+SECOND = ["bank first=60 shards=60", "take-up folder=round-0", "audio", "export folder=round-1.part kept=0.2"]
+THIRD = ["bank first=120 shards=60", "take-up folder=round-1", "audio", "export folder=round-2.part kept=0.65"]
+FOURTH = ["bank first=180 shards=120", "take-up folder=round-2", "audio"]
+END = ["export folder=out kept=0.5", "calibrate folder=out", "card folder=out"]
 
 
 @pytest.fixture(autouse=True)
@@ -49,20 +51,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_round_begins_with_the_checkpoint_before_it_and_none_of_its_windows(cache: Path) -> None:
     steps = Steps(cache)
     rounds.every_round(steps, cache / "out")
-    assert steps.done == FIRST + SECOND + THIRD + END
-    assert (cache / "bank" / "shard").read_text() == "bank first=120"
-    assert all((cache / f"round-{number}" / "export").exists() for number in (0, 1))
+    assert steps.done == FIRST + SECOND + THIRD + FOURTH + END
+    assert (cache / "bank" / "shard").read_text() == "bank first=180 shards=120"
+    assert all((cache / f"round-{number}" / "export").exists() for number in range(3))
     assert not (cache / "aligned").exists()  # `take-up` puts it there, and refuses one that is there
 
 
 @pytest.mark.parametrize(
     ("at", "then"),
     [
-        ("align", FIRST + SECOND + THIRD + END),
-        ("take-up folder=round-0", SECOND + THIRD + END),
-        ("take-up folder=round-1", THIRD + END),
-        ("export folder=round-1.part kept=0.2", [SECOND[0], *SECOND[2:], *THIRD, *END]),
-        ("export folder=out kept=0.65", [THIRD[0], THIRD[2], *END]),
+        ("align", FIRST + SECOND + THIRD + FOURTH + END),
+        ("take-up folder=round-0", SECOND + THIRD + FOURTH + END),
+        ("take-up folder=round-2", FOURTH + END),
+        ("export folder=round-1.part kept=0.2", [SECOND[0], *SECOND[2:], *THIRD, *FOURTH, *END]),
+        ("export folder=out kept=0.5", [FOURTH[0], FOURTH[2], *END]),
     ],
 )
 def test_an_interrupted_run_goes_on_in_its_round(cache: Path, at: str, then: list[str]) -> None:
@@ -71,3 +73,11 @@ def test_an_interrupted_run_goes_on_in_its_round(cache: Path, at: str, then: lis
     again = Steps(cache)
     rounds.every_round(again, cache / "out")
     assert again.done == then
+
+
+def test_a_share_of_every_budget_and_nothing_else() -> None:
+    whole = {"step": "bank", "shards": 120, "first": 180, "plain_shards": 56, "minutes": 104.0, "kept": 0.65}
+    shrunk = {"shards": 12, "plain_shards": 6, "minutes": pytest.approx(10.4)}
+    assert budgeted(whole, 0.1) == whole | shrunk
+    assert budgeted(whole, 0.001)["shards"] == 2
+    assert budgeted(whole, 1.0) == whole
