@@ -68,8 +68,7 @@ class Bank:
         self._events: list[list[tuple[str, float, float, float]]] = [
             window for path in shards for window in json.loads((path / "events.json").read_text())
         ]
-        plain = np.repeat([int(path.name) >= PLAIN_FROM for path in shards], SHARD_WINDOWS)
-        self._plain = plain
+        self._plain = plain = np.repeat([int(path.name) >= PLAIN_FROM for path in shards], SHARD_WINDOWS)
         single = [len(window) == 1 and window[0][3] >= -30 for window in self._events]
         self._pools = [
             np.flatnonzero(plain),
