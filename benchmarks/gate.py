@@ -169,9 +169,9 @@ def led_scenes(count: int) -> Iterator[Floats]:
     """The evaluation scenes, led in and out by more of their kind of background."""
     for index, scene in enumerate(scenes.make_scenes(count=count)):
         kind, random = scene.background, np.random.default_rng([7, index])
-        files = scenes._background_files(scenes.DATA, kind)
+        files = scenes.background_files(scenes.DATA, kind)
         chosen = random.permutation(len(files))[:6]
-        room = functools.reduce(join, [at_level(scenes._read(files[number]), kind.rms_dbfs) for number in chosen])
+        room = functools.reduce(join, [at_level(scenes.read(files[number]), kind.rms_dbfs) for number in chosen])
         lead_in, lead_out = (extend(room, s * RATE_HZ) for s in (LEAD_IN_SECONDS, LEAD_OUT_SECONDS))
         yield np.concatenate([lead_in, scene.samples, lead_out])
 
@@ -179,10 +179,10 @@ def led_scenes(count: int) -> Iterator[Floats]:
 def rooms(count: int) -> Iterator[Floats]:
     """Ten minutes each of one room's tone, a recording of some seconds that is repeated, with sounds in it."""
     kind = scenes.BACKGROUNDS[0]
-    files = scenes._background_files(scenes.DATA, kind)
+    files = scenes.background_files(scenes.DATA, kind)
     for index in range(count):
         random = np.random.default_rng([6, index])
-        tone = at_level(scenes._read(files[random.integers(len(files))]), kind.rms_dbfs)
+        tone = at_level(scenes.read(files[random.integers(len(files))]), kind.rms_dbfs)
         yield add_sounds(extend(tone, NOISE_SECONDS * RATE_HZ), kind.rms_dbfs, random)
 
 
@@ -196,13 +196,13 @@ def noises(count: int) -> Iterator[Floats]:
 
 def add_sounds(room: Floats, dbfs: float, random: np.random.Generator) -> Floats:
     """Add a clip of a random label every half minute or so to a room of that RMS level."""
-    clips = scenes._clips_by_label(scenes.DATA)
+    clips = scenes.clips_by_label(scenes.DATA, "validation")
     labels = sorted(clips)
     sounding = room.copy()
     at = 100 * RATE_HZ
     while at < len(room) - 40 * RATE_HZ:
         of_label = clips[labels[random.integers(len(labels))]]
-        sound = trim(scenes._read(of_label[random.integers(len(of_label))]))
+        sound = trim(scenes.read(of_label[random.integers(len(of_label))]))
         sound = at_level(sound, dbfs + random.uniform(*ABOVE_NOISE_DB))
         sounding[at : at + len(sound)] += sound
         at += len(sound) + round(random.uniform(*PAUSE_SECONDS) * RATE_HZ)

@@ -140,8 +140,8 @@ class Scene:
 
 def make_scenes(data: Path = DATA, count: int = SCENES, events_from: str = "validation") -> Iterator[Scene]:
     """The scenes: events from `validation/` or what training never hears of `open/`, backgrounds from `open/`."""
-    clips = _clips_by_label(data, events_from)
-    backgrounds = {kind: _background_files(data, kind) for kind in BACKGROUNDS}
+    clips = clips_by_label(data, events_from)
+    backgrounds = {kind: background_files(data, kind) for kind in BACKGROUNDS}
     for index, (kind, picked) in enumerate(plan_scenes(clips, count)):
         random = np.random.default_rng([SEED, index])
         sounds = [(label, _event_sound(label, path, random)) for label, path in picked]
@@ -153,7 +153,7 @@ def make_backgrounds(
     data: Path = DATA, minutes: int = 60, first: int = 0, kinds: Sequence[Background] = ALONE
 ) -> Iterator[Scene]:
     """Scenes without events, numbered from `first`: the kinds take turns, each minute at a level of its own."""
-    files = {kind: _background_files(data, kind) for kind in kinds}
+    files = {kind: background_files(data, kind) for kind in kinds}
     for index in range(first, first + minutes):
         kind = kinds[index % len(kinds)]
         random = np.random.default_rng([SEED, SCENES + index])
@@ -202,18 +202,19 @@ def place(
 
 
 def _event_sound(label: str, path: Path, random: np.random.Generator) -> Floats:
-    sound = trim(_read(path))
+    sound = trim(read(path))
     if label in LASTING:
         sound = extend(sound, round(random.uniform(*LASTING_SECONDS) * RATE_HZ))
     return at_level(sound, random.uniform(*EVENT_DBFS))
 
 
 def _background(kind: Background, files: Sequence[Path], random: np.random.Generator) -> Floats:
-    parts = [at_level(_read(files[index]), kind.rms_dbfs) for index in random.permutation(len(files))[:12]]
+    parts = [at_level(read(files[index]), kind.rms_dbfs) for index in random.permutation(len(files))[:12]]
     return extend(functools.reduce(join, parts), SCENE_SECONDS * RATE_HZ)
 
 
-def _clips_by_label(data: Path, folder: str) -> dict[str, list[Path]]:
+def clips_by_label(data: Path, folder: str) -> dict[str, list[Path]]:
+    """The files of each of the scenes' labels in `validation/`, or those in `open/` that training never hears."""
     clips: dict[str, list[Path]] = {}
     rows = _rows(data / f"{folder}.csv")
     if folder == "open":
@@ -226,7 +227,8 @@ def _clips_by_label(data: Path, folder: str) -> dict[str, list[Path]]:
     return clips
 
 
-def _background_files(data: Path, kind: Background) -> list[Path]:
+def background_files(data: Path, kind: Background) -> list[Path]:
+    """The files that a kind of background is joined from."""
     return [
         data / kind.folder / row["file"]
         for row in _rows(data / f"{kind.folder}.csv")
@@ -239,7 +241,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def _read(path: Path) -> Floats:
+def read(path: Path) -> Floats:
+    """A file's samples `(frames,)`, mono; raises ValueError unless it is at 48 kHz."""
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     if rate_hz != RATE_HZ:
         raise ValueError(f"{path}: {rate_hz} Hz instead of {RATE_HZ} Hz")
