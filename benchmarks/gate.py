@@ -1,6 +1,6 @@
 """Does the gate change any event? The evaluation scenes, real rooms and steady noise with faint and loud sounds.
 
-    python -m benchmarks.gate                     # about half an hour on one core
+    python -m benchmarks.gate                     # some minutes
     python -m benchmarks.gate --scenes 4 --rooms 4 --noises 4
 
 Every window is scored once. Then the events are made of the scores with and without the gate, at the thresholds of
