@@ -287,10 +287,8 @@ def main() -> None:
     listener = SceneListener(options.checkpoint, options.config)
     scenes = make_scenes(count=options.scenes, events_from=options.events_from)
     print(render(compare([(scene, listener.detect(scene)) for scene in scenes])))
-    if options.first is None:
-        minutes = make_backgrounds(minutes=options.minutes)
-    else:
-        minutes = make_backgrounds(minutes=options.minutes, first=options.first, kinds=BACKGROUNDS)
+    first, kinds = (0, ALONE) if options.first is None else (options.first, BACKGROUNDS)
+    minutes = make_backgrounds(minutes=options.minutes, first=first, kinds=kinds)
     alone = compare([(scene, listener.detect(scene)) for scene in minutes])
     print("\nbackgrounds alone")
     print(render_false_events(alone))

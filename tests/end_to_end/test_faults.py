@@ -274,16 +274,23 @@ def test_a_model_three_times_too_slow_hears_the_newest_counts_the_rest_and_recov
     )
     detector = SlowDetector()
 
+    def told() -> list[str]:
+        """Which of the two things was said of keeping up, in order."""
+        sayings = ("cannot keep up", "keeps up again")
+        return [said for record in caplog.records for said in sayings if said in record.message]
+
     async def main() -> tuple[LatestSink, int, list[float]]:
         sink = LatestSink()
         daemon = Daemon(settings, inputs=[Input(SteadySource(), live=True)], load_detector=lambda: detector)
         daemon.add_sink(sink)
         running = asyncio.create_task(daemon.run())
         await asyncio.sleep(2.0)
+        caplog.clear()  # a busy machine may fall behind at the start by itself
         detector.seconds = 3 * hop_seconds
         await asyncio.sleep(9.0)
         assert sink.diagnostics is not None
         skipped, slow_lags = sink.diagnostics.skipped_windows, sink.lags[-20:]
+        assert told() == ["cannot keep up"], "once, not for each window"
         detector.seconds = 0.0
         await asyncio.sleep(3.0)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -296,6 +303,4 @@ def test_a_model_three_times_too_slow_hears_the_newest_counts_the_rest_and_recov
     assert max(slow_lags) < 3 * 3 * hop_seconds, "what is scored is the present, not a backlog"
     assert sink.diagnostics is not None
     assert sink.diagnostics.skipped_windows - skipped <= 3
-    slow = sum("cannot keep up" in record.message for record in caplog.records)
-    again = sum("keeps up again" in record.message for record in caplog.records)
-    assert 1 <= again <= slow <= 3, "told for each spell, of which a busy machine may add some, not for each window"
+    assert told() == ["cannot keep up", "keeps up again"]
