@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.samples import choose_channel, full_scale, sane_samples
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 from clapstream.backoff import Backoff
+from clapstream.urls import shown_url
 
 if TYPE_CHECKING:
     import av
@@ -172,7 +172,7 @@ def _hand_over_blocks(url: str, handover: _Handover) -> None:
     except av.FFmpegError as error:  # its own text and traceback would show the URL, password and all
         reason = error.strerror or "broken"
     # Not raised above: the failure would be its context, with all that its traceback holds.
-    raise StreamBrokenError(f"{public_url(url)}: {reason}")
+    raise StreamBrokenError(f"{shown_url(url)}: {reason}")
 
 
 def _mono_samples(url: str) -> Iterator[NDArray[np.float32]]:
@@ -185,13 +185,13 @@ def _mono_samples(url: str) -> Iterator[NDArray[np.float32]]:
 
     with av.open(url, timeout=(CONNECT_SECONDS, READ_SECONDS), options=OPTIONS) as container:
         if not container.streams.audio:
-            raise StreamBrokenError(f"{public_url(url)}: there is no sound in the stream")
+            raise StreamBrokenError(f"{shown_url(url)}: there is no sound in the stream")
         rate_hz = container.streams.audio[0].rate
         resampler = _resampler(url, rate_hz)
         frame, gathered = 0, list[NDArray[np.float32]]()
         for decoded in container.decode(audio=0):
             if decoded.sample_rate != rate_hz:
-                raise StreamBrokenError(f"{public_url(url)}: the rate changed to {decoded.sample_rate} Hz")
+                raise StreamBrokenError(f"{shown_url(url)}: the rate changed to {decoded.sample_rate} Hz")
             gathered.append(_mono(url, decoded))
             if sum(map(len, gathered)) >= BLOCK_SECONDS * rate_hz:
                 samples = np.concatenate(gathered)
@@ -207,7 +207,7 @@ def _resampler(url: str, rate_hz: int) -> StreamResampler:
     try:
         return StreamResampler(rate_hz)
     except ValueError as error:
-        raise StreamBrokenError(f"{public_url(url)}: {error}") from error
+        raise StreamBrokenError(f"{shown_url(url)}: {error}") from error
 
 
 def _mono(url: str, decoded: av.AudioFrame) -> NDArray[np.float32]:
@@ -215,13 +215,7 @@ def _mono(url: str, decoded: av.AudioFrame) -> NDArray[np.float32]:
     try:
         planes = decoded.to_ndarray()
     except ValueError as error:
-        raise StreamBrokenError(f"{public_url(url)}: {error}") from error
+        raise StreamBrokenError(f"{shown_url(url)}: {error}") from error
     sound = planes.T if decoded.format.is_planar else planes.reshape(decoded.samples, -1)
     sound, _ = sane_samples(full_scale(sound))
     return choose_channel(sound, "mix")
-
-
-def public_url(url: str) -> str:
-    """Return the URL without what may be secret: user, password, query and fragment."""
-    without_user = re.sub(r"(?<=://)[^/?#]*@", "", url)
-    return re.split(r"[?#]", without_user)[0]

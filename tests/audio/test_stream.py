@@ -18,8 +18,9 @@ import pytest
 import soundfile
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
-from clapstream.audio.stream import QUEUED_BLOCKS, Stream, public_url
+from clapstream.audio.stream import QUEUED_BLOCKS, Stream
 from clapstream.backoff import Backoff
+from clapstream.urls import shown_url
 
 av = pytest.importorskip("av", reason="needs the extra stream")
 
@@ -263,8 +264,8 @@ class TestSecrets:
             ("http://camera", "http://camera"),
         ],
     )
-    def test_public_url(self, url: str, shown: str) -> None:
-        assert public_url(url) == shown
+    def test_shown_url(self, url: str, shown: str) -> None:
+        assert shown_url(url) == shown
 
     def test_nothing_secret_is_logged_or_told(
         self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
