@@ -24,6 +24,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
+from clapstream.audio.channels import channel_index, check_channel_exists
 from clapstream.audio.devices import Device, devices, find_device, load_portaudio
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 
@@ -45,17 +46,8 @@ def write_message(out: BinaryIO, kind: bytes, first_frame: int, payload: bytes) 
 
 def channels_needed(device: Device, channel: str | int) -> int:
     """Return how many channels to record; LookupError if the device has no such channel."""
-    if channel == "mix":
-        return min(2, device.channels)
-    index = channel_index(channel)
-    if index >= device.channels:
-        raise LookupError(f"{device.name} has {device.channels} channel(s): there is no channel {channel}")
-    return index + 1
-
-
-def channel_index(channel: str | int) -> int:
-    """Return the index of a channel: left is 0, right is 1."""
-    return {"left": 0, "right": 1}.get(channel, -1) if isinstance(channel, str) else channel
+    check_channel_exists(device.name, device.channels, channel)
+    return min(2, device.channels) if channel == "mix" else channel_index(channel) + 1
 
 
 class Recorder:

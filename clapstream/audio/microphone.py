@@ -10,8 +10,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
-from clapstream.audio.capture import channel_index
 from clapstream.audio.capture_process import Capture, CapturedSound, CaptureFormat, open_capture
+from clapstream.audio.channels import channel_index
 from clapstream.audio.clock import WallClockWatch
 from clapstream.audio.recovery import StreamBrokenError, keep_streaming
 from clapstream.audio.resampling import StreamResampler

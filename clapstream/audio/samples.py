@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clapstream.audio.capture import channel_index
+from clapstream.audio.channels import channel_index, check_channel_exists
 
 
 def sane_samples(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
@@ -32,9 +32,13 @@ def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def choose_channel(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:
-    """Return `(frames,)` of samples `(frames, channels)`: the mean of all for mix, else the chosen channel."""
+    """Return `(frames,)` of samples `(frames, channels)`: the mean of all for mix, else the chosen channel.
+
+    LookupError if there is no such channel.
+    """
     if channel == "mix":
         mixed: NDArray[np.float32] = np.mean(samples, axis=1, dtype=np.float32)
         return mixed
+    check_channel_exists("the sound", samples.shape[1], channel)
     chosen: NDArray[np.float32] = samples[:, channel_index(channel)]
     return chosen

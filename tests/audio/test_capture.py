@@ -132,8 +132,8 @@ class TestCapture:
             ("kitchen", "mix", "no microphone has 'kitchen' in its name; there is: 1: Stereo, 2: Array"),
             (0, "mix", "no microphone has index 0"),
             ("Busy", "mix", "Busy cannot be opened: Device unavailable"),
-            ("Busy", "right", "Busy has 1 channel(s): there is no channel right"),
-            ("Stereo", 2, "Stereo has 2 channel(s): there is no channel 2"),
+            ("Busy", "right", "Busy has 1 channel: there is no channel right"),
+            ("Stereo", 2, "Stereo has 2 channels: there is no channel 2"),
         ],
     )
     def test_says_why_it_cannot(self, device: str | int, channel: str | int, message: str) -> None:

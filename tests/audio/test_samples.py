@@ -22,3 +22,24 @@ def test_choose_channel(channel: str | int, expected: float) -> None:
     chosen = choose_channel(three, channel)
     assert chosen.dtype == np.float32
     np.testing.assert_array_equal(chosen, np.full(4, expected))
+
+
+@pytest.mark.parametrize(
+    ("channel", "message"),
+    [
+        (
+            3,
+            "has 3 channels: there is no channel 3; set channel to mix, left, right or an index from 0 to 2",
+        ),
+        (-1, "there is no channel -1"),
+        ("centre", "there is no channel centre"),
+    ],
+)
+def test_a_channel_that_does_not_exist_is_refused(channel: str | int, message: str) -> None:
+    with pytest.raises(LookupError, match=message):
+        choose_channel(np.zeros((4, 3), dtype=np.float32), channel)
+
+
+def test_mono_has_no_right_channel() -> None:
+    with pytest.raises(LookupError, match="the sound has 1 channel: there is no channel right"):
+        choose_channel(np.zeros((4, 1), dtype=np.float32), "right")
