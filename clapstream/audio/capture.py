@@ -5,11 +5,9 @@ a new one kills every stream of the process. When a PulseAudio server dies, its 
 standard error, and stopping the stream never returns. A process can always be killed, starts with a fresh list,
 and disturbs no other microphone; the callback does not wait for the interpreter that runs the model either.
 
-Messages: a header (`HEADER`: kind, index of the first frame, payload bytes) and a payload. A format (JSON) comes
-first, then sound: interleaved float32 in native byte order. A failure (JSON) is the last one.
-
-Run as `python -m clapstream.audio.capture JSON`, with device (part of a name, index, null) and channel (mix, left,
-right, index). Ends when standard input closes, so that no microphone stays open without its daemon.
+Run as `python -m clapstream.audio.capture JSON`, with device (name, description or part of either, index, null) and
+channel (mix, left, right, index). Writes the messages of `clapstream.audio.capture_messages`. Ends when standard
+input closes, so that no microphone stays open without its daemon.
 """
 
 from __future__ import annotations
@@ -17,94 +15,65 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import signal
-import struct
 import sys
 import threading
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol
 
-from clapstream.audio.channels import channel_index, check_channel_exists
-from clapstream.audio.devices import Device, devices, find_device, load_portaudio
-from clapstream.audio.source import BLOCK_SECONDS, SourceError
-
-HEADER = struct.Struct("=cqI")
-FORMAT, SOUND, FAILURE = b"F", b"S", b"X"
+from clapstream.audio.capture_messages import write_failure, write_format
+from clapstream.audio.devices import ServerInput, find_input
+from clapstream.audio.portaudio import PortAudioRecorder
+from clapstream.audio.server_recorder import ServerRecorder
+from clapstream.audio.sound_queue import SoundQueue
+from clapstream.audio.sound_server import SoundServer, SoundServerError
+from clapstream.audio.source import SourceError
 
 QUEUED_BLOCKS = 50
 """Blocks (5 s) kept for a daemon that does not read; what comes later is dropped, seen as a jump of frames."""
 
-PREFERRED_RATE_HZ = 48_000
+
+class Recorder(Protocol):
+    """An open device that queues its sound: `PortAudioRecorder`, `ServerRecorder`."""
+
+    rate_hz: int
+    channels: int
+    latency_seconds: float
 
 
-def write_message(out: BinaryIO, kind: bytes, first_frame: int, payload: bytes) -> None:
-    """Write one message; BrokenPipeError when nobody reads any more."""
-    out.write(HEADER.pack(kind, first_frame, len(payload)))
-    out.write(payload)
-    out.flush()
+def open_recorder(device: str | int | None, channel: str | int, sound: SoundQueue) -> Recorder:
+    """Open the device that is meant; LookupError if it cannot be had, SourceError if none ever can."""
+    try:
+        server = SoundServer()
+        sources = server.sources()
+        no_server = ""
+    except SoundServerError as error:
+        sources = []
+        no_server = f" (no PulseAudio or PipeWire server: {error})"
+    try:
+        found = find_input(device, sources)
+    except LookupError as error:
+        raise LookupError(f"{error}{no_server}") from error
+    if not isinstance(found, ServerInput):
+        return PortAudioRecorder(found, channel, sound)
+    try:
+        return ServerRecorder(server, found.source, channel, follow_default=found.follow_default, sound=sound)
+    except SoundServerError as error:
+        raise LookupError(f"{found.source.name} cannot be opened: {error}") from error
 
 
-def channels_needed(device: Device, channel: str | int) -> int:
-    """Return how many channels to record; LookupError if the device has no such channel."""
-    check_channel_exists(device.name, device.channels, channel)
-    return min(2, device.channels) if channel == "mix" else channel_index(channel) + 1
-
-
-class Recorder:
-    """An open microphone: the callback of PortAudio's thread copies, the main thread writes."""
-
-    def __init__(self, portaudio: Any, device: Device, channels: int) -> None:
-        """Start recording; PortAudioError if the device does not let us."""
-        self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
-        self._next_frame = 0
-        self._stream = self._open(portaudio, device, channels)
-        self._stream.start()
-
-    def write_to(self, out: BinaryIO) -> None:
-        """Write the format, then sound until PortAudio gives up the stream."""
-        stream = self._stream
-        latency = stream.latency
-        shape = {"rate_hz": round(stream.samplerate), "channels": stream.channels, "latency_seconds": latency}
-        write_message(out, FORMAT, 0, json.dumps(shape).encode())
-        while (block := self._queue.get()) is not None:
-            write_message(out, SOUND, *block)
-
-    def _open(self, portaudio: Any, device: Device, channels: int) -> Any:
-        """Open the device at 48 kHz if it can, else at its own rate, with as few channels as it lets us.
-
-        48 kHz comes first because ALSA's and PulseAudio's own devices take any rate and would resample to
-        PortAudio's default of 44.1 kHz, badly; nearly all hardware runs at 48 kHz.
-        """
-        attempts = [
-            (rate_hz, count)
-            for rate_hz in dict.fromkeys((PREFERRED_RATE_HZ, device.rate_hz))
-            for count in dict.fromkeys((channels, device.channels))
-        ]
-        failure = None
-        for rate_hz, count in attempts:
-            try:
-                return portaudio.RawInputStream(
-                    device=device.index,
-                    samplerate=rate_hz,
-                    channels=count,
-                    dtype="float32",
-                    blocksize=round(rate_hz * BLOCK_SECONDS),
-                    latency="high",
-                    callback=self._copy,
-                    finished_callback=lambda: self._queue.put(None),
-                )
-            except portaudio.PortAudioError as error:
-                failure = failure or error
-        assert failure is not None
-        raise failure
-
-    def _copy(self, sound: Any, frames: int, _time: Any, status: Any) -> None:
-        """Take one block over from PortAudio's thread."""
-        if status.input_overflow:
-            self._next_frame += frames  # an unknown number was lost: leave a hole, so that nothing is spliced
-        if self._queue.qsize() < QUEUED_BLOCKS:
-            self._queue.put((self._next_frame, bytes(sound)))
-        self._next_frame += frames
+def record(device: str | int | None, channel: str | int, out: BinaryIO) -> None:
+    """Write a microphone's messages until it fails."""
+    fatal = False
+    sound = SoundQueue(QUEUED_BLOCKS)
+    try:
+        recorder = open_recorder(device, channel, sound)
+        write_format(out, recorder.rate_hz, recorder.channels, recorder.latency_seconds)
+        reason = sound.write_to(out)
+    except LookupError as error:
+        reason = str(error)
+    except SourceError as error:
+        reason, fatal = str(error), True
+    write_failure(out, reason, fatal)
 
 
 def end_with_standard_input() -> None:
@@ -112,24 +81,6 @@ def end_with_standard_input() -> None:
     while os.read(0, 4096):
         pass
     os._exit(0)
-
-
-def record(device: str | int | None, channel: str | int, out: BinaryIO) -> None:
-    """Write a microphone's messages until it fails."""
-    fatal = False
-    try:
-        portaudio = load_portaudio()
-        found = find_device(devices(), device)
-        try:
-            Recorder(portaudio, found, channels_needed(found, channel)).write_to(out)
-            reason = "the device stopped delivering sound"
-        except portaudio.PortAudioError as error:
-            reason = f"{found.name} cannot be opened: {error}"
-    except LookupError as error:
-        reason = str(error)
-    except SourceError as error:
-        reason, fatal = str(error), True
-    write_message(out, FAILURE, 0, json.dumps({"reason": reason, "fatal": fatal}).encode())
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import clapstream
-from clapstream.audio.capture import FAILURE, FORMAT, HEADER
+from clapstream.audio.capture_messages import FAILURE, FORMAT, HEADER
 from clapstream.audio.recovery import StreamBrokenError
 from clapstream.audio.source import SourceError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from clapstream.audio.devices import devices
+from clapstream.audio.portaudio import devices
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, OK, complain
 
