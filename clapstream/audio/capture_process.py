@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
+import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +21,11 @@ import clapstream
 from clapstream.audio.capture_messages import FAILURE, FORMAT, HEADER
 from clapstream.audio.recovery import StreamBrokenError
 from clapstream.audio.source import SourceError
+
+REAP_SECONDS = 5.0
+"""How long a killed process is waited for; a driver that holds on to it longer is left to the reaping thread."""
+
+READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +59,13 @@ class Capture(Protocol):
 
 
 class CaptureProcess:
-    """A `Capture` in a process of its own."""
+    """A `Capture` in a process of its own, at the other end of a socket."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         """Take over a running process; use `open_capture`."""
-        assert process.stdout is not None
         self._process = process
-        self._reader = process.stdout
+        self._connection = connection
+        self._received = bytearray()
         self._channels = 1
 
     async def read_format(self) -> CaptureFormat:
@@ -74,39 +83,71 @@ class CaptureProcess:
         return CapturedSound(first_frame, np.frombuffer(payload, dtype=np.float32).reshape(-1, self._channels))
 
     async def close(self) -> None:
-        """Kill the process, which closes the microphone whatever state PortAudio is in."""
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.communicate()
+        """Kill the process, which closes the microphone whatever state PortAudio is in, and reap it.
+
+        Nothing else may reap it: asyncio's watcher and `Popen` would do so both, and the later one warns. A thread
+        does, so that it happens even if the caller is cancelled, or the kernel takes its time over the device.
+        """
+        self._connection.close()
+        self._process.kill()
+        loop = asyncio.get_running_loop()
+        reaped = asyncio.Event()
+
+        def reap() -> None:
+            self._process.wait()
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(reaped.set)
+
+        threading.Thread(target=reap, name="capture reaper", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REAP_SECONDS):
+                await reaped.wait()
 
     async def _read_message(self) -> tuple[bytes, int, bytes]:
-        try:
-            kind, first_frame, size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-            payload = await self._reader.readexactly(size)
-        except asyncio.IncompleteReadError as error:
-            raise StreamBrokenError("the capture process ended unexpectedly") from error
+        kind, first_frame, size = HEADER.unpack(await self._read_exactly(HEADER.size))
+        payload = await self._read_exactly(size)
         if kind == FAILURE:
             failure = json.loads(payload)
             raise (SourceError if failure["fatal"] else StreamBrokenError)(failure["reason"])
         return kind, first_frame, payload
 
+    async def _read_exactly(self, size: int) -> bytes:
+        loop = asyncio.get_running_loop()
+        while len(self._received) < size:
+            try:
+                data = await loop.sock_recv(self._connection, READ_BYTES)
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise StreamBrokenError("the capture process ended unexpectedly")
+            self._received += data
+        taken = bytes(self._received[:size])
+        del self._received[:size]
+        return taken
+
 
 async def open_capture(device: str | int | None, channel: str | int) -> Capture:
-    """Start a capture process.
+    """Start a capture process; StreamBrokenError if the system does not let us."""
+    try:
+        return _start(json.dumps({"device": device, "channel": channel}))
+    except OSError as error:
+        raise StreamBrokenError(f"cannot start the capture process: {error.strerror}") from error
 
-    Its standard error is dropped: ALSA and PortAudio write pages there while they look for devices.
-    """
+
+def _start(request: str) -> CaptureProcess:
+    """Start the process; its standard error is dropped, since ALSA and PortAudio write pages there."""
     package_root = str(Path(clapstream.__file__).parent.parent)
     search_path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "clapstream.audio.capture",
-        json.dumps({"device": device, "channel": channel}),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": search_path},
-    )
-    return CaptureProcess(process)
+    ours, its = socket.socketpair()
+    with its, contextlib.ExitStack() as on_failure:
+        on_failure.callback(ours.close)
+        ours.setblocking(False)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "clapstream.audio.capture", request],
+            stdin=its.fileno(),
+            stdout=its.fileno(),
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": search_path},
+        )
+        on_failure.pop_all()
+    return CaptureProcess(process, ours)

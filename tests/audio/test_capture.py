@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -85,6 +88,16 @@ def portaudio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def children() -> list[str]:
+    """The processes that this one started and that are not gone a moment later."""
+    deadline = time.monotonic() + 10.0
+    while running := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return running
 
 
 @asynccontextmanager
@@ -188,16 +201,71 @@ class TestCapture:
             return open_descriptors()
 
         assert asyncio.run(run()) == asyncio.run(idle())
-        assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        assert children() == []
 
     def test_ends_when_the_daemon_is_gone(self) -> None:
         async def run() -> int:
             async with capturing("Stuck") as capture:
                 await capture.read_format()
-                capture._process.stdin.close()
-                return await capture._process.wait()
+                capture._connection.shutdown(socket.SHUT_WR)
+                return await asyncio.to_thread(capture._process.wait)
 
         assert asyncio.run(run()) == 0
+
+
+@pytest.mark.usefixtures("portaudio")
+class TestReaping:
+    def test_many_missing_microphones_are_each_reaped_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def fail() -> None:
+            with pytest.raises(StreamBrokenError):
+                async with capturing("missing") as capture:
+                    await capture.read_format()
+
+        async def run() -> int:
+            for _ in range(10):
+                await asyncio.gather(*(fail() for _ in range(6)))
+            return open_descriptors()
+
+        async def idle() -> int:
+            return open_descriptors()
+
+        assert asyncio.run(run()) == asyncio.run(idle())
+        assert caplog.messages == []
+        assert children() == []
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.01, 0.1, 0.5])
+    def test_cancelled_while_it_opens(self, seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+        async def listen() -> None:
+            async with aclosing(Microphone("kitchen", "Stuck").items()) as items:
+                await anext(items)
+
+        async def run() -> int:
+            before = open_descriptors()
+            for _ in range(5):
+                task = asyncio.create_task(listen())
+                await asyncio.sleep(seconds)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            return open_descriptors() - before
+
+        assert asyncio.run(run()) == 0
+        assert children() == []
+        assert caplog.messages == []
+
+    def test_cancelled_twice_while_it_closes(self) -> None:
+        async def run() -> int:
+            before = open_descriptors()
+            capture = await open_capture("Stuck", "mix")
+            closing = asyncio.create_task(capture.close())
+            await asyncio.sleep(0)
+            closing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await closing
+            return open_descriptors() - before
+
+        assert asyncio.run(run()) == 0
+        assert children() == []
 
 
 class TestMicrophone:
