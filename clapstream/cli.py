@@ -83,7 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     tag.add_argument("--all", action="store_true", help="every label, not only those above their threshold")
     _add_config(tag)
 
-    add("devices", "devices:run", "list the microphones that PortAudio sees")
+    devices = add("devices", "devices:run", "list the microphones of PulseAudio, PipeWire and PortAudio")
+    devices.add_argument("--json", action="store_true", help="one JSON object a line")
     _add_config(add("check", "check:run", "check the configuration and name everything that is wrong with it"))
 
     _add_config(add("bench", "bench:run", "measure how fast this machine hears", always_on=True))

@@ -41,12 +41,13 @@ ALSA_CONFIGURATION = "</usr/share/alsa/alsa.conf>\n" + "".join(
 
 
 class SoundSystem:
-    """The server. Each of `ROOMS` is a PortAudio device of that name; "pulse" is the one added last."""
+    """A PulseAudio server. Each of `ROOMS` is a PortAudio device of that name; "pulse" is the one added last."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._server: subprocess.Popen[bytes] | None = None
         self._rooms: dict[str, str] = {}
+        self._players: list[subprocess.Popen[bytes]] = []
         (folder / "alsa.conf").write_text(ALSA_CONFIGURATION)
         self.environment = {
             "ALSA_CONFIG_PATH": f"{folder}/alsa.conf",
@@ -61,23 +62,28 @@ class SoundSystem:
         socket = self.folder / "native"
         socket.unlink(missing_ok=True)
         self._server = subprocess.Popen(
-            [
-                "pulseaudio",
-                "-n",
-                "--daemonize=no",
-                "--exit-idle-time=-1",
-                "--use-pid-file=no",
-                "--log-level=error",
-                f"--load=module-native-protocol-unix socket={socket} auth-anonymous=1",
-            ],
+            self._command(socket),
             env={**os.environ, **self.environment},
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         deadline = time.monotonic() + START_SECONDS
         while self._pactl("info", check=False).returncode:
             if time.monotonic() > deadline:
-                raise RuntimeError("PulseAudio did not start")
+                raise RuntimeError(f"{type(self).__name__} did not start")
             time.sleep(0.05)
+
+    def _command(self, socket: Path) -> list[str]:
+        return [
+            "pulseaudio",
+            "-n",
+            "--daemonize=no",
+            "--exit-idle-time=-1",
+            "--use-pid-file=no",
+            "--log-level=error",
+            f"--load=module-native-protocol-unix socket={socket} auth-anonymous=1",
+        ]
 
     @property
     def running(self) -> bool:
@@ -87,10 +93,11 @@ class SoundSystem:
     def kill(self) -> None:
         """Kill the server, as a crash would."""
         if self._server is not None:
-            self._server.kill()
+            os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait()
             self._server = None
             self._rooms.clear()
+            self._end_players()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -102,14 +109,35 @@ class SoundSystem:
         finally:
             self._server.send_signal(signal.SIGCONT)
 
-    def add_room(self, name: str = "room") -> None:
+    def add_room(
+        self, name: str = "room", channel_map: str = "front-left,front-right", rate_hz: int = 48_000
+    ) -> None:
         """Plug in a microphone: its room is a null sink, and it becomes the default."""
         if name in self._rooms:
             return
-        loaded = self._pactl("load-module", "module-null-sink", f"sink_name={name}", "rate=48000", "channels=2")
-        self._rooms[name] = loaded.stdout.strip()
+        channels = channel_map.count(",") + 1
+        self._rooms[name] = self._load(
+            "module-null-sink",
+            f"sink_name={name}",
+            f"rate={rate_hz}",
+            f"channels={channels}",
+            f"channel_map={channel_map}",
+        )
         self._pactl("set-default-source", f"{name}.monitor")
         self._pactl("set-default-sink", name)
+
+    def add_microphone(self, name: str, description: str, room: str = "room") -> None:
+        """Plug in a source that is no monitor; it hears what is played into a room."""
+        self._rooms[name] = self._load(
+            "module-remap-source",
+            f"source_name={name}",
+            f"master={room}.monitor",
+            f"source_properties=device.description='{description}'",
+        )
+
+    def set_default_source(self, name: str) -> None:
+        """Make it the default."""
+        self._pactl("set-default-source", name)
 
     def remove_room(self, name: str = "room") -> None:
         """Unplug the microphone."""
@@ -117,16 +145,28 @@ class SoundSystem:
 
     def remove_all_rooms(self) -> None:
         """Unplug whatever is plugged in."""
-        for name in list(self._rooms):
+        for name in reversed(list(self._rooms)):  # what hears a room goes before the room
             self.remove_room(name)
+        self._end_players()
 
-    def play(self, path: Path, room: str = "room") -> subprocess.Popen[bytes]:
-        """Start playing a sound file into a room."""
-        return subprocess.Popen(
-            ["paplay", f"--device={room}", str(path)],
+    def play(self, path: Path, room: str = "room", *options: str) -> subprocess.Popen[bytes]:
+        """Start playing a sound file into a room, until the room goes."""
+        player = subprocess.Popen(
+            ["paplay", f"--device={room}", *options, str(path)],
             env={**os.environ, **self.environment},
             stderr=subprocess.DEVNULL,  # it complains when its room goes
         )
+        self._players.append(player)
+        return player
+
+    def _end_players(self) -> None:
+        while self._players:
+            player = self._players.pop()
+            player.kill()
+            player.wait()
+
+    def _load(self, *arguments: str) -> str:
+        return self._pactl("load-module", *arguments).stdout.strip()
 
     def _pactl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -136,3 +176,38 @@ class SoundSystem:
             text=True,
             check=check,
         )
+
+
+class PipeWireSystem(SoundSystem):
+    """PipeWire with its session manager and its server for PulseAudio's clients."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.environment |= {
+            "XDG_RUNTIME_DIR": str(folder),
+            "XDG_STATE_HOME": f"{folder}/state",
+            "XDG_CONFIG_HOME": f"{folder}/config",
+            "HOME": str(folder),
+        }
+
+    def start(self) -> None:
+        """Start the server, with no room; it is ready once its session manager has made a source of its own."""
+        super().start()
+        deadline = time.monotonic() + START_SECONDS
+        while "auto_null.monitor" not in self._pactl("list", "short", "sources").stdout:
+            if time.monotonic() > deadline:
+                raise RuntimeError("PipeWire's session manager did not start")
+            time.sleep(0.05)
+
+    def _command(self, socket: Path) -> list[str]:
+        del socket  # it is the same: $PULSE_RUNTIME_PATH/native
+        return ["dbus-run-session", "--", "sh", "-c", "pipewire & sleep 0.5; wireplumber & exec pipewire-pulse"]
+
+
+def require_pipewire() -> None:
+    """Skip the test, naming the Debian package that is missing."""
+    require_sound_system()
+    packages = {"pipewire": "pipewire", "pipewire-pulse": "pipewire-pulse", "wireplumber": "wireplumber"}
+    for program, package in {**packages, "dbus-run-session": "dbus-daemon"}.items():
+        if shutil.which(program) is None:
+            pytest.skip(f"needs the package {package}")

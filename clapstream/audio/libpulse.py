@@ -1,7 +1,7 @@
 """The functions of libpulse that are called here, through ctypes. PipeWire's pulse server answers them too.
 
 Declarations follow https://freedesktop.org/software/pulseaudio/doxygen/. The library's ABI is stable.
-(pulsectl, the usual binding, lists sources but cannot record: it lacks the stream's state, format and latency.)
+(pulsectl, the usual binding, lists sources but cannot record: it lacks the stream's state and latency.)
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ OPERATION_RUNNING = 0
 STREAM_READY, STREAM_FAILED, STREAM_TERMINATED = 2, 3, 4
 STREAM_INTERPOLATE_TIMING = 0x2
 STREAM_AUTO_TIMING_UPDATE = 0x8
-STREAM_FIX_RATE = 0x80
-STREAM_FIX_CHANNELS = 0x100
 STREAM_DONT_MOVE = 0x200
 STREAM_ADJUST_LATENCY = 0x2000
 SUBSCRIPTION_MASK_SERVER = 0x80
@@ -34,10 +32,13 @@ class SampleSpec(Structure):
     _fields_ = (("format", c_int), ("rate", c_uint32), ("channels", c_uint8))
 
 
+ChannelPositions = c_int * MOST_CHANNELS
+
+
 class ChannelMap(Structure):
     """pa_channel_map."""
 
-    _fields_ = (("channels", c_uint8), ("map", c_int * MOST_CHANNELS))
+    _fields_ = (("channels", c_uint8), ("positions", ChannelPositions))
 
 
 class Volume(Structure):
@@ -114,11 +115,9 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "pa_operation_get_state": (c_int, c_void_p),
     "pa_operation_cancel": (None, c_void_p),
     "pa_operation_unref": (None, c_void_p),
-    "pa_channel_map_init_extend": (c_void_p, POINTER(ChannelMap), c_uint32, c_int),
     "pa_stream_new": (c_void_p, c_void_p, c_char_p, POINTER(SampleSpec), POINTER(ChannelMap)),
     "pa_stream_connect_record": (c_int, c_void_p, c_char_p, POINTER(BufferAttributes), c_int),
     "pa_stream_get_state": (c_int, c_void_p),
-    "pa_stream_get_sample_spec": (POINTER(SampleSpec), c_void_p),
     "pa_stream_get_latency": (c_int, c_void_p, POINTER(c_uint64), POINTER(c_int)),
     "pa_stream_readable_size": (c_size_t, c_void_p),
     "pa_stream_peek": (c_int, c_void_p, POINTER(c_void_p), POINTER(c_size_t)),

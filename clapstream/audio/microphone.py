@@ -9,7 +9,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
+from clapstream.audio.cancellation import CancellationWatch
 from clapstream.audio.capture_process import Capture, CapturedSound, CaptureFormat, open_capture
 from clapstream.audio.channels import channel_index
 from clapstream.audio.clock import WallClockWatch
@@ -50,7 +54,10 @@ class Microphone:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
-        """Take part of a device's name, its index or None (the default); mix, left, right or an index from 0."""
+        """Take a device's name, description, part of either, index or None (the default); and a channel.
+
+        The channel is mix, left, right or an index from 0.
+        """
         if channel != "mix" and channel_index(channel) < 0:
             raise ValueError(f"channel must be mix, left, right or an index from 0, not {channel!r}")
         self.name = name
@@ -63,6 +70,7 @@ class Microphone:
         self._clock_watch = clock_watch
         self._now = now
         self._stall_seconds = stall_seconds
+        self._cancellation = CancellationWatch(name)
         self._opened = 0
         self._silent_frames = 0
 
@@ -107,13 +115,24 @@ class Microphone:
         while True:
             self._count_dropped(sound.first_frame - end_frame, len(sound.samples))
             end_frame = sound.first_frame + len(sound.samples)
-            samples, _ = sane_samples(choose_channel(sound.samples, self._channel))
+            samples = self._mono(sound, capture_format.rate_hz)
             for block in resampler.push(sound.first_frame, samples):
                 self._watch_silence(block)
                 yield block
             sound = await self._next_sound(capture)
             if jump := watch.jump_seconds():
                 raise StreamBrokenError(f"the clock jumped by {jump:+.0f} s")
+
+    def _mono(self, sound: CapturedSound, rate_hz: int) -> NDArray[np.float32]:
+        """Return `(frames,)` of the chosen channel; StreamBrokenError if the device lacks it."""
+        samples, _ = sane_samples(sound.samples)
+        try:
+            chosen = choose_channel(samples, self._channel)
+        except LookupError as error:
+            raise StreamBrokenError(str(error)) from error
+        if self._channel == "mix":
+            self._cancellation.hear(samples, chosen, rate_hz)
+        return chosen
 
     async def _next_sound(self, capture: Capture) -> CapturedSound:
         try:

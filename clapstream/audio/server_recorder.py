@@ -17,9 +17,7 @@ BYTES_PER_SAMPLE = 4
 FIRST_SOUND_SECONDS = 8.0
 """How long the first sound may take: a source that has to wake up takes seconds."""
 STREAM_FLAGS = (
-    libpulse.STREAM_FIX_RATE  # the source's own rate and channels, whatever they are by now
-    | libpulse.STREAM_FIX_CHANNELS
-    | libpulse.STREAM_DONT_MOVE  # when the source goes, the stream ends rather than listen in another room
+    libpulse.STREAM_DONT_MOVE  # when the source goes, the stream ends rather than listen in another room
     | libpulse.STREAM_ADJUST_LATENCY
     | libpulse.STREAM_INTERPOLATE_TIMING
     | libpulse.STREAM_AUTO_TIMING_UPDATE
@@ -42,6 +40,9 @@ class ServerRecorder:
 
         SoundServerError if the server does not let us, LookupError if the source has no such channel.
         """
+        check_channel_exists(source.name, source.channels, channel)
+        self.rate_hz, self.channels = source.rate_hz, source.channels
+        self._bytes_per_frame = BYTES_PER_SAMPLE * source.channels
         self._server = server
         self._library = server.library
         self._source = source
@@ -50,23 +51,19 @@ class ServerRecorder:
         if follow_default:
             server.on_change(self._defaults_changed.set)
         self._stream = self._open()
-        spec = self._library.pa_stream_get_sample_spec(self._stream).contents
-        self.rate_hz, self.channels = int(spec.rate), int(spec.channels)
-        self._bytes_per_frame = BYTES_PER_SAMPLE * self.channels
-        check_channel_exists(source.name, self.channels, channel)
         self._wait_for_sound()
         self.latency_seconds = self._latency_seconds()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _open(self) -> Any:
+        """Open a stream of the source's own shape; with its own channel map too nothing is mixed or reordered."""
         source, library = self._source, self._library
-        channels = min(source.channels, libpulse.MOST_CHANNELS)
-        spec = libpulse.SampleSpec(libpulse.SAMPLE_FLOAT32, source.rate_hz, channels)
-        channel_map = libpulse.ChannelMap()
-        library.pa_channel_map_init_extend(channel_map, channels, 0)
+        spec = libpulse.SampleSpec(libpulse.SAMPLE_FLOAT32, source.rate_hz, source.channels)
+        positions = libpulse.ChannelPositions(*source.channel_positions)
+        channel_map = libpulse.ChannelMap(source.channels, positions)
         stream = library.pa_stream_new(self._server.context, b"clapstream", spec, channel_map)
         unset = 0xFFFFFFFF
-        fragment = round(source.rate_hz * BLOCK_SECONDS) * channels * BYTES_PER_SAMPLE
+        fragment = round(source.rate_hz * BLOCK_SECONDS) * self._bytes_per_frame
         attributes = libpulse.BufferAttributes(unset, unset, unset, unset, fragment)
         if (
             not stream

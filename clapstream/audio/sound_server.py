@@ -26,13 +26,14 @@ class SoundServerError(Exception):
 class ServerSource:
     """A source: the server knows it by its `name`, a `monitor` hears what a sink plays.
 
-    `server` is PulseAudio or PipeWire.
+    `server` is PulseAudio or PipeWire; `channel_positions` are libpulse's (front left, rear right and so on).
     """
 
     server: str
     name: str
     description: str
     channels: int
+    channel_positions: tuple[int, ...]
     rate_hz: int
     monitor: bool
     default: bool
@@ -145,6 +146,7 @@ class SoundServer:
             name=name,
             description=_text(info.description),
             channels=info.sample_spec.channels,
+            channel_positions=tuple(info.channel_map.positions[: info.sample_spec.channels]),
             rate_hz=info.sample_spec.rate,
             monitor=info.monitor_of_sink != libpulse.INVALID_INDEX,
             default=name == self.default_source_name,

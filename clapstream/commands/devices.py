@@ -1,25 +1,74 @@
-"""`clapstream devices`: list the microphones."""
+"""`clapstream devices`: list the microphones, by the names that `device` takes."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 
-from clapstream.audio.portaudio import devices
+from clapstream.audio.portaudio import Device, devices
+from clapstream.audio.sound_server import ServerSource, SoundServer, SoundServerError
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, OK, complain
 
 
 def run(options: argparse.Namespace) -> int:
-    """One line a microphone; a star marks the default."""
+    """One line a microphone; a star marks the default of its system."""
+    sources, server_problem = _server_sources()
     try:
         found = devices()
     except SourceError as error:
         complain(error)
-        return FAILURE
-    if not found:
-        complain("PortAudio sees no microphone")
-    for device in found:
-        mark = "*" if device.default else " "
-        details = f"{device.host_api}, {device.channels} channels, {device.rate_hz} Hz"
-        print(f"{mark} {device.index:3d}  {device.name}  ({details})")
+        if not sources:
+            return FAILURE
+        found = []
+    if not found and not sources:
+        complain(
+            f"no microphone found: PortAudio sees none, and no PulseAudio or PipeWire server: {server_problem}"
+        )
+    (_print_json if options.json else _print_table)(sources, found)
     return OK
+
+
+def _server_sources() -> tuple[list[ServerSource], str]:
+    """The sources of the sound server, or why there are none."""
+    try:
+        server = SoundServer()
+        try:
+            return server.sources(), "it has no source"
+        finally:
+            server.close()
+    except SoundServerError as error:
+        return [], str(error)
+
+
+def _print_table(sources: Sequence[ServerSource], found: Sequence[Device]) -> None:
+    for source in sources:
+        details = [source.server, _counted(source.channels), f"{source.rate_hz} Hz"]
+        if source.monitor:
+            details.append("monitor: hears what is played")
+        print(f"{_mark(source.default)}      {source.name}  {source.description}  ({', '.join(details)})")
+    for device in found:
+        details = [device.host_api, _counted(device.channels), f"{device.rate_hz} Hz"]
+        print(f"{_mark(device.default)} {device.index:3d}  {device.name}  ({', '.join(details)})")
+
+
+def _print_json(sources: Sequence[ServerSource], found: Sequence[Device]) -> None:
+    """One object a line; `index` is null for sources of the sound server, which have names only."""
+    for source in sources:
+        fields = asdict(source)
+        del fields["channel_positions"]
+        print(json.dumps({"index": None, "system": fields.pop("server"), **fields}))
+    for device in found:
+        fields = asdict(device)
+        system = fields.pop("host_api")
+        print(json.dumps({"system": system, "description": device.name, "monitor": False, **fields}))
+
+
+def _counted(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"
+
+
+def _mark(default: bool) -> str:
+    return "*" if default else " "

@@ -1,0 +1,219 @@
+"""Sources of PulseAudio and PipeWire, recorded as they are: what is played into each room is what is heard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sound_system import PipeWireSystem, SoundSystem, require_pipewire
+
+from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost
+from clapstream.audio.capture_process import Capture, open_capture
+from clapstream.audio.microphone import Microphone
+
+pytestmark = pytest.mark.slow
+
+STEREO = "front-left,front-right"
+SURROUND = "front-left,front-right,front-center,lfe,rear-left,rear-right"
+AUXILIARY = "aux0,aux1,aux2,aux3,aux4,aux5"
+TONES_HZ = (500, 900, 1300, 1700, 2100, 2500)
+SILENT_DB = -60.0
+PATIENCE_SECONDS = 90.0
+
+
+@pytest.fixture(params=["PulseAudio", "PipeWire"])
+def any_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundSystem]:
+    """A running server without a room, of either kind."""
+    if request.param == "PulseAudio":
+        system = request.getfixturevalue("sound_system")
+        system.remove_all_rooms()
+        yield system
+        return
+    require_pipewire()
+    folder = Path(tempfile.mkdtemp(prefix="sound"))
+    system = PipeWireSystem(folder)
+    for name, value in system.environment.items():
+        monkeypatch.setenv(name, value)
+    try:
+        system.start()
+        yield system
+    finally:
+        system.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_tones(
+    path: Path, amplitudes: Sequence[float], seconds: int = 60, tones: Sequence[int] = TONES_HZ
+) -> Path:
+    """Write one channel for each amplitude, each with a tone of its own."""
+    time = np.arange(seconds * RATE_HZ) / RATE_HZ
+    columns = [
+        amplitude * np.sin(2 * np.pi * tone * time) for amplitude, tone in zip(amplitudes, tones, strict=False)
+    ]
+    soundfile.write(path, np.stack(columns, axis=1).astype(np.float32), RATE_HZ, subtype="FLOAT")
+    return path
+
+
+def tones_heard(samples: np.ndarray) -> list[float]:
+    """The level of each of `TONES_HZ` in dB of full scale."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) * 4 / len(samples)
+    places = [round(tone * len(samples) / RATE_HZ) for tone in TONES_HZ]
+    return [20 * float(np.log10(spectrum[place - 3 : place + 4].max() + 1e-9)) for place in places]
+
+
+@asynccontextmanager
+async def capturing(device: str) -> AsyncGenerator[Capture, None]:
+    capture = await open_capture(device, "mix")
+    try:
+        yield capture
+    finally:
+        await capture.close()
+
+
+async def hear(source: Microphone, tone_db: float = -40.0, seconds: float = 1.0) -> list[float]:
+    """Return the levels of the tones as soon as one of them is heard for a while."""
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
+        return await hear_on(items, tone_db, seconds)
+
+
+async def hear_on(
+    items: AsyncGenerator[SourceItem, None], tone_db: float = -40.0, seconds: float = 1.0
+) -> list[float]:
+    heard: list[np.ndarray] = []
+    async for item in items:
+        assert not isinstance(item, StreamLost), item.reason
+        if not isinstance(item, Block):
+            continue
+        heard.append(item.samples)
+        if sum(map(len, heard)) >= 2 * seconds * RATE_HZ:
+            levels = tones_heard(np.concatenate(heard)[-round(seconds * RATE_HZ) :])
+            if max(levels) > tone_db:
+                return levels
+            heard = heard[len(heard) // 2 :]
+    raise AssertionError("the source ended")
+
+
+async def lost_reason(items: AsyncGenerator[SourceItem, None]) -> str:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for item in items:
+            if isinstance(item, StreamLost):
+                return item.reason
+    raise AssertionError("the source ended")
+
+
+def loud(levels: list[float]) -> list[int]:
+    """Which tones are heard."""
+    return [index for index, level in enumerate(levels) if level > SILENT_DB]
+
+
+class TestChannels:
+    def test_a_tone_on_the_right_only(self, any_server: SoundSystem, tmp_path: Path) -> None:
+        any_server.add_room("room", STEREO)
+        any_server.play(write_tones(tmp_path / "right.wav", [0.0, 0.5]))
+
+        async def run() -> None:
+            right, again, mix = await asyncio.gather(
+                hear(Microphone("a", "room.monitor", "right")),
+                hear(Microphone("b", None, 1)),
+                hear(Microphone("c", "room.monitor", "mix")),
+            )
+            assert right[1] == pytest.approx(-6.0, abs=0.5)
+            assert again[1] == pytest.approx(-6.0, abs=0.5)
+            assert mix[1] == pytest.approx(-12.0, abs=0.5)
+            for device in ("room.monitor", None):
+                assert loud(await hear(Microphone("d", device, "left"), tone_db=-200.0)) == []
+
+        asyncio.run(run())
+
+    @pytest.mark.parametrize("device", ["pulse", "room"])
+    def test_through_an_alsa_device_that_leads_to_the_server(
+        self, sound_system: SoundSystem, tmp_path: Path, device: str
+    ) -> None:
+        sound_system.remove_all_rooms()
+        sound_system.add_room("room", SURROUND)
+        sound_system.play(write_tones(tmp_path / "six.wav", [0.1] * 6), "room", f"--channel-map={SURROUND}")
+
+        async def run() -> None:
+            assert loud(await hear(Microphone("a", device, "left"))) == [0]
+            assert loud(await hear(Microphone("b", device, 5))) == [5]
+
+        asyncio.run(run())
+
+    @pytest.mark.parametrize("channel_map", [SURROUND, AUXILIARY])
+    def test_each_of_six(self, any_server: SoundSystem, tmp_path: Path, channel_map: str) -> None:
+        any_server.add_room("array", channel_map)
+        any_server.play(write_tones(tmp_path / "six.wav", [0.1] * 6), "array", f"--channel-map={channel_map}")
+
+        async def run() -> None:
+            channels: list[str | int] = [0, 1, 2, 3, 4, 5, "left", "right", "mix"]
+            heard = await asyncio.gather(*(hear(Microphone(str(each), "array", each)) for each in channels))
+            assert [loud(levels) for levels in heard] == [
+                [0],
+                [1],
+                [2],
+                [3],
+                [4],
+                [5],
+                [0],
+                [1],
+                [0, 1, 2, 3, 4, 5],
+            ]
+            async with aclosing(Microphone("seventh", "array", 6).items()) as items:
+                assert await lost_reason(items) == (
+                    "array.monitor has 6 channels: there is no channel 6; "
+                    "set channel to mix, left, right or an index from 0 to 5"
+                )
+
+        asyncio.run(run())
+
+    def test_channels_that_cancel_out_are_told_once(
+        self, any_server: SoundSystem, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        any_server.add_room("room", STEREO)
+        any_server.play(write_tones(tmp_path / "inverse.wav", [0.5, -0.5], tones=(500, 500)))
+
+        async def run() -> None:
+            source = Microphone("kitchen", "room.monitor", "mix")
+            async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
+                async for item in items:
+                    assert not isinstance(item, StreamLost)
+                    if isinstance(item, Block) and item.end_frame > 15 * RATE_HZ:
+                        assert np.abs(item.samples).max() < 1e-3
+                        break
+            assert loud(await hear(Microphone("bath", "room.monitor", "left"))) == [0]
+
+        with caplog.at_level(logging.WARNING):
+            asyncio.run(run())
+        assert caplog.messages == [
+            "source kitchen: its 2 channels cancel each other out, so that their mix is silence; "
+            "set channel to left or right"
+        ]
+
+    @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+    def test_mono_at_a_rate_of_its_own(self, any_server: SoundSystem, tmp_path: Path, rate_hz: int) -> None:
+        any_server.add_room("room", "mono", rate_hz)
+        recording = write_tones(tmp_path / "mono.wav", [0.5])
+
+        async def run() -> None:
+            async with asyncio.timeout(PATIENCE_SECONDS), capturing("room.monitor") as capture:
+                capture_format = await capture.read_format()
+                assert capture_format.channels == 1
+                if not isinstance(any_server, PipeWireSystem):  # which runs all its devices at one rate
+                    assert capture_format.rate_hz == rate_hz
+            async with aclosing(Microphone("a", "room.monitor", "left").items()) as items:
+                await anext(items)
+                any_server.play(recording)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    assert (await hear_on(items))[0] == pytest.approx(-6.0, abs=0.5)
+            async with aclosing(Microphone("b", "room.monitor", "right").items()) as items:
+                assert "room.monitor has 1 channel: there is no channel right" in await lost_reason(items)
+
+        asyncio.run(run())
