@@ -132,7 +132,7 @@ class SoundSystem:
             "module-remap-source",
             f"source_name={name}",
             f"master={room}.monitor",
-            f"source_properties=device.description='{description}'",
+            f"source_properties=\"device.description='{description}'\"",
         )
 
     def set_default_source(self, name: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+from clapstream.audio.devices import ServerInput, find_input
 from clapstream.audio.portaudio import Device, devices
 from clapstream.audio.sound_server import ServerSource, SoundServer, SoundServerError
 from clapstream.audio.source import SourceError
@@ -14,7 +15,7 @@ from clapstream.commands.reporting import FAILURE, OK, complain
 
 
 def run(options: argparse.Namespace) -> int:
-    """One line a microphone; a star marks the default of its system."""
+    """One line a microphone; a star marks the one that is heard where no device is configured."""
     sources, server_problem = _server_sources()
     try:
         found = devices()
@@ -27,8 +28,23 @@ def run(options: argparse.Namespace) -> int:
         complain(
             f"no microphone found: PortAudio sees none, and no PulseAudio or PipeWire server: {server_problem}"
         )
-    (_print_json if options.json else _print_table)(sources, found)
+    (_print_json if options.json else _print_table)(*_mark_default(sources, found))
     return OK
+
+
+def _mark_default(
+    sources: Sequence[ServerSource], found: Sequence[Device]
+) -> tuple[list[ServerSource], list[Device]]:
+    """The same with one default at most: PortAudio and the sound server each have one of their own."""
+    try:
+        default = find_input(None, sources, lambda: list(found))
+    except LookupError:
+        return list(sources), list(found)
+    source = default.source if isinstance(default, ServerInput) else None
+    return (
+        [replace(each, default=each == source) for each in sources],
+        [replace(each, default=each == default) for each in found],
+    )
 
 
 def _server_sources() -> tuple[list[ServerSource], str]:
