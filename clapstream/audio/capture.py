@@ -78,8 +78,9 @@ def record(device: str | int | None, channel: str | int, out: BinaryIO) -> None:
 
 def end_with_standard_input() -> None:
     """End the process as soon as the daemon that started it closes the pipe or dies."""
-    while os.read(0, 4096):
-        pass
+    with contextlib.suppress(ConnectionError):  # a daemon that dies may leave unread what was written last
+        while os.read(0, 4096):
+            pass
     os._exit(0)
 
 

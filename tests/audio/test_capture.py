@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
-import socket
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -203,12 +203,16 @@ class TestCapture:
         assert asyncio.run(run()) == asyncio.run(idle())
         assert children() == []
 
-    def test_ends_when_the_daemon_is_gone(self) -> None:
+    @pytest.mark.parametrize("device", ["Stuck", "Flooding"])
+    def test_ends_when_the_daemon_is_gone(self, device: str) -> None:
+        """Also with a message that the daemon has not read, which makes the end of the socket an error."""
+
         async def run() -> int:
-            async with capturing("Stuck") as capture:
-                await capture.read_format()
-                capture._connection.shutdown(socket.SHUT_WR)
-                return await asyncio.to_thread(capture._process.wait)
+            async with capturing(device) as capture:
+                ready, _, _ = await asyncio.to_thread(select.select, [capture._connection], [], [], 60)
+                assert ready
+                capture._connection.close()
+                return await asyncio.to_thread(capture._process.wait, 60)
 
         assert asyncio.run(run()) == 0
 
