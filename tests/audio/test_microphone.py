@@ -149,6 +149,41 @@ class TestStream:
         assert [item.first_frame for item in items if isinstance(item, Block)] == [0, 14_401, 19_201]
         assert source.dropped_blocks == 3
 
+    def test_a_channel_that_the_device_lacks_is_a_reason_to_be_lost(self) -> None:
+        (lost,) = listen(microphone(Captures([FORMAT, sound(0)]), 3), 2)[1:]
+        assert isinstance(lost, StreamLost)
+        assert "there is no channel 3" in lost.reason
+
+
+class TestCancellation:
+    def warnings(
+        self, caplog: pytest.LogCaptureFixture, *channels: float, quiet: float = 1.0, streams: int = 1
+    ) -> int:
+        """How often streams of ten seconds are warned of, each channel a factor of one noise."""
+        noise = np.random.default_rng(1).uniform(-0.5, 0.5, RATE_HZ).astype(np.float32) * np.float32(quiet)
+        samples = np.outer(noise, np.array(channels, dtype=np.float32))
+        seconds = [CapturedSound(second * RATE_HZ, samples) for second in range(10)]
+        script: Script = [CaptureFormat(RATE_HZ, len(channels), 0.0), *seconds, UNPLUGGED]
+        with caplog.at_level(logging.WARNING):
+            listen(microphone(Captures(*[script] * streams)), 12 * streams)
+        return sum("cancel each other out" in message for message in caplog.messages)
+
+    def test_is_told_once_however_often_the_stream_opens(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert self.warnings(caplog, 1.0, -1.0, streams=3) == 1
+
+    @pytest.mark.parametrize("channels", [(1.0, -0.8), (0.5, 0.5, -1.0), (0.0, 1.0, -1.0, 0.0)])
+    def test_is_noticed_when_little_is_left(self, caplog: pytest.LogCaptureFixture, channels: tuple[float]) -> None:
+        assert self.warnings(caplog, *channels) == 1
+
+    @pytest.mark.parametrize("channels", [(1.0, 1.0), (1.0, 0.0), (1.0, -0.5), (1.0, *[0.0] * 31), (1.0,)])
+    def test_is_not_seen_where_the_mix_is_heard(
+        self, caplog: pytest.LogCaptureFixture, channels: tuple[float]
+    ) -> None:
+        assert self.warnings(caplog, *channels) == 0
+
+    def test_is_not_guessed_from_what_is_next_to_silence(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert self.warnings(caplog, 1.0, -1.0, quiet=1e-4) == 0
+
 
 class TestFaults:
     @pytest.mark.parametrize("fault", [UNPLUGGED, STALL])
