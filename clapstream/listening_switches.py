@@ -29,11 +29,19 @@ RETRY_SECONDS = 30.0
 class ListeningSwitches:
     """The switches of one node, in a state directory. Source names are slugs."""
 
-    def __init__(self, directory: Path, node: str, initial: Mapping[str, bool]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        node: str,
+        initial: Mapping[str, bool],
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         """Take what the configuration says for each source, which counts until a source was switched."""
         self._directory = directory
         self._node = node
         self._initial = dict(initial)
+        self._retry_seconds = retry_seconds
         self._unsaved: dict[str, bool] = {}
         self._failing = False
         self._retry: asyncio.TimerHandle | None = None
@@ -87,7 +95,7 @@ class ListeningSwitches:
             self._saved(changes)
         elif isinstance(error, OSError):
             self._failed(error.strerror or str(error))
-            self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._submit)
+            self._retry = asyncio.get_running_loop().call_later(self._retry_seconds, self._submit)
 
     def _failed(self, reason: str) -> None:
         level = logging.DEBUG if self._failing else logging.WARNING
