@@ -7,6 +7,7 @@ import functools
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clapstream import __version__
@@ -27,10 +28,12 @@ from clapstream.config import (
 from clapstream.daemon import Daemon, Input, label_infos
 from clapstream.detection.detector import Detector
 from clapstream.detection.precision import DeviceError, choose_device
-from clapstream.leaving import STOPPED, leave_at_a_signal, leave_in_time
+from clapstream.leaving import STOPPED, before_leaving, leave_at_a_signal, leave_in_time
+from clapstream.listening_switches import ListeningSwitches
 from clapstream.memory import set_apart_what_stays
 from clapstream.sinks.journal import JournalSink
 from clapstream.sinks.mqtt import MqttSink
+from clapstream.terminal import Terminal
 from clapstream.worker import WindowDetector
 
 if TYPE_CHECKING:
@@ -45,13 +48,19 @@ EXPECTED = (SourceError, CheckpointError, DeviceError)
 """What ends a command with a message instead of a traceback: the user can mend it."""
 
 
-def listen(settings: Settings, *, dashboard: bool, reload_settings: Callable[[], Settings] | None = None) -> None:
-    """Run the daemon until a signal or the end of every source.
+def listen(
+    settings: Settings,
+    *,
+    dashboard: bool,
+    reload_settings: Callable[[], Settings] | None = None,
+    terminal: Terminal | None = None,
+) -> None:
+    """Run the daemon until a signal, the end of its terminal or the end of every source.
 
     Raises one of `EXPECTED` for what the user can mend.
     """
     try:
-        asyncio.run(_listen(settings, dashboard, reload_settings))
+        asyncio.run(_listen(settings, dashboard, reload_settings, terminal))
     except BaseExceptionGroup as group:
         raise _cause(group) from None
 
@@ -70,18 +79,31 @@ def make_input(settings: SourceSettings) -> Input:
             return Input(recording, live=settings.pace == "realtime")
 
 
-async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable[[], Settings] | None) -> None:
+async def _listen(
+    settings: Settings,
+    dashboard: bool,
+    reload_settings: Callable[[], Settings] | None,
+    terminal: Terminal | None,
+) -> None:
     choose_device(settings.model.device)  # a device that is not there is said before anything opens
     names = [source.name for source in settings.sources]
+    initial = {source.slug: source.listening for source in settings.sources}
+    switches = ListeningSwitches(settings.state_directory, settings.node_slug, initial)
+    listening = switches.load()
     view = _dashboard(settings, names) if dashboard else None
     daemon = Daemon(
         settings,
-        inputs=[make_input(source) for source in settings.sources],
+        inputs=[replace(make_input(each), listening=listening[each.slug]) for each in settings.sources],
         load_detector=functools.partial(_load_detector, settings),
         reload_settings=reload_settings,
         on_ready=functools.partial(_tell_ready, view),
         on_stop=_leave_soon,
+        switches=switches,
+        terminal=terminal,
     )
+    if view is not None:
+        view.on_lost = daemon.terminal_lost
+        before_leaving.append(view.restore_terminal)
     daemon.add_sink(JournalSink() if view is None else view)
     if settings.mqtt is not None:
         sink = MqttSink(

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clapstream import __version__
-from clapstream.leaving import leave_at_a_signal
+from clapstream.leaving import hold_hangups, leave_at_a_signal
 from clapstream.memory import share_arenas
 from clapstream.quick_imports import quick_imports
+from clapstream.terminal import Terminal, prepare_standard_streams
 from clapstream.threads import share_the_machine
 
 OK = 0
@@ -24,12 +25,16 @@ OK = 0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    prepare_standard_streams()
     options = build_parser().parse_args(arguments)
     _set_up_logging(options.verbose)
     if options.always_on:
         share_the_machine()
         share_arenas()
-        leave_at_a_signal()  # until the daemon has something to bring down: importing torch takes seconds
+        options.terminal = Terminal.of_process()
+        # Until the daemon has something to bring down: importing torch takes seconds.
+        leave_at_a_signal()
+        hold_hangups(terminal_closes=options.terminal.controlling)
     module, _, function = options.command.partition(":")
     try:
         with quick_imports():

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,23 +21,27 @@ from clapstream.detection.events import EventRule
 from clapstream.detection.gate import GateRule
 from clapstream.memory import keep_small
 from clapstream.pipeline import Source, SourcePipeline
+from clapstream.running_sources import RunningSources, Switches
 from clapstream.service_manager import ServiceManager
+from clapstream.signals import Signals
 from clapstream.slugs import slugify
+from clapstream.terminal import Terminal
 from clapstream.updates import LabelInfo, LabelsChanged, Update
 from clapstream.worker import ModelWorker, WindowDetector
 
 _logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 3.0
-"""How long sinks may take to publish their last words."""
+"""How long sinks may take to publish what is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A source, and whether it is live (see `SourcePipeline`)."""
+    """A source, whether it is live (see `SourcePipeline`), and whether it listens from the start."""
 
     source: Source
     live: bool
+    listening: bool = True
 
 
 class Sink(Protocol):
@@ -73,7 +76,10 @@ def gate_rule(gate: GateSettings) -> GateRule | None:
 
 
 class Daemon:
-    """One run of clapstream: `run` returns after a signal or when every source has ended."""
+    """One run of clapstream: `run` returns after a signal or when every source has ended.
+
+    It also ends with its `terminal`; without a controlling one SIGHUP reloads.
+    """
 
     def __init__(
         self,
@@ -85,14 +91,16 @@ class Daemon:
         on_ready: Callable[[WindowDetector], None] | None = None,
         on_stop: Callable[[], None] | None = None,
         service_manager: ServiceManager | None = None,
+        switches: Switches | None = None,
+        terminal: Terminal | None = None,
     ) -> None:
         self._settings = settings
         self._sinks: list[Sink] = []
         self._reload_settings = reload_settings
         self._on_ready = on_ready
-        self._on_stop = on_stop
         self._service_manager = service_manager or ServiceManager()
         self._worker = ModelWorker(load_detector)
+        self._signals = Signals(terminal, on_stop)
         self._pipelines = {
             slugify(each.source.name): SourcePipeline(
                 each.source,
@@ -102,12 +110,12 @@ class Daemon:
                 hop_frames=round(settings.window.hop_seconds * RATE_HZ),
                 worker=self._worker,
                 publish=self.publish,
+                listening=each.listening,
                 gate=gate_rule(settings.gate),
             )
             for each in inputs
         }
-        self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
+        self._sources = RunningSources(self._pipelines, switches=switches, publish=self.publish)
 
     def add_sink(self, sink: Sink) -> None:
         """Offer updates to one more sink; before `run`."""
@@ -120,17 +128,27 @@ class Daemon:
 
     def set_listening(self, source_slug: str, listening: bool) -> None:
         """The user's switch for one source; an unknown source is ignored."""
-        pipeline = self._pipelines.get(source_slug)
-        if pipeline is not None:
-            pipeline.set_listening(listening)
+        self._sources.set_listening(source_slug, listening)
+
+    def terminal_lost(self) -> None:
+        """Writing to the terminal failed."""
+        self._signals.terminal_lost()
 
     async def run(self) -> None:
-        """Start, listen, stop. Raises what any part raises that it could not handle itself."""
-        with self._signals():
+        """Start, listen, stop. Raises what any part raises that it could not handle itself.
+
+        That is a SourceError when every source has ended or failed and at least one failed.
+        """
+        self._sources.announce()
+        with self._signals.handled():
             async with asyncio.TaskGroup() as tasks:
                 ready: asyncio.Future[WindowDetector] = asyncio.get_running_loop().create_future()
                 worker = tasks.create_task(self._worker.run(ready.set_result), name="worker")
-                stopped = tasks.create_task(self._stop.wait(), name="stop")
+                stopped = tasks.create_task(self._signals.stop_requested.wait(), name="stop")
+                services = [
+                    tasks.create_task(self._signals.watch_terminal(), name="terminal"),
+                    tasks.create_task(self._sources.save_changes(), name="switches"),
+                ]
                 async with self._running_sinks():
                     either: set[asyncio.Future[Any]] = {ready, stopped}
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -139,8 +157,9 @@ class Daemon:
                             self._on_ready(ready.result())
                         await self._listen(stopped)
                     self._service_manager.stopping()
-                    worker.cancel()
-                    stopped.cancel()
+                    await self._sources.changes_saved()
+                    for task in [worker, stopped, *services]:
+                        task.cancel()
         _logger.info("stopped")
 
     async def _listen(self, stopped: asyncio.Task[bool]) -> None:
@@ -150,18 +169,13 @@ class Daemon:
                 tasks.create_task(self._feed_watchdog(), name="watchdog"),
                 tasks.create_task(keep_small(), name="memory"),
             ]
-            pipelines = tasks.create_task(self._run_pipelines(), name="pipelines")
+            pipelines = tasks.create_task(self._sources.run(), name="pipelines")
             names = ", ".join(self._pipelines)
             _logger.info("listening to %s", names)
             self._service_manager.ready(f"listening to {names}")
             await asyncio.wait({pipelines, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for task in [pipelines, *services]:
                 task.cancel()
-
-    async def _run_pipelines(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for slug, pipeline in self._pipelines.items():
-                tasks.create_task(pipeline.run(), name=f"pipeline {slug}")
 
     @contextlib.asynccontextmanager
     async def _running_sinks(self) -> AsyncGenerator[None]:
@@ -177,44 +191,27 @@ class Daemon:
                 for task in running:
                     task.cancel()
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT stop the daemon (a second one kills, unless `on_stop` sees to it), SIGHUP reloads."""
-        loop = asyncio.get_running_loop()
-        stopping = (signal.SIGTERM, signal.SIGINT)
-
-        def stop(number: signal.Signals) -> None:
-            for each in stopping:
-                loop.remove_signal_handler(each)
-                signal.signal(each, signal.SIG_DFL)
-            self._stop.set()
-            if self._on_stop is not None:
-                self._on_stop()
-            _logger.info("%s: stopping", number.name)
-
-        for number in stopping:
-            loop.add_signal_handler(number, stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        try:
-            yield
-        finally:
-            for number in (*stopping, signal.SIGHUP):
-                loop.remove_signal_handler(number)
-
     async def _reload_on_request(self) -> None:
         while True:
-            await self._reload.wait()
-            self._reload.clear()
+            await self._signals.reload_requested.wait()
+            self._signals.reload_requested.clear()
             if self._reload_settings is None:
                 continue
             try:
                 await self._relabel(self._reload_settings())
             except (ConfigError, CheckpointError) as error:
-                _logger.error("reload refused, the labels stay as they were: %s", error)
+                _logger.error("reload failed, still listening with the labels as before: %s", error)
 
     async def _relabel(self, settings: Settings) -> None:
-        if settings.model_copy(update={"labels": self._settings.labels}) != self._settings:
-            _logger.warning("reload: only labels and thresholds change while running; the rest needs a restart")
+        changed = [
+            name
+            for name in type(settings).model_fields
+            if name != "labels" and getattr(settings, name) != getattr(self._settings, name)
+        ]
+        if changed:
+            _logger.warning(
+                "reload: labels and thresholds change now; what changed in %s needs a restart", ", ".join(changed)
+            )
         label_set = settings.labels
 
         def applied() -> None:

@@ -12,10 +12,14 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 """The signals that stop the daemon."""
+
+before_leaving: list[Callable[[], None]] = []
+"""What every way out of the process does first. It must not wait for anything."""
 
 STOPPED = 0
 """The exit code after a signal."""
@@ -28,19 +32,17 @@ def leave_now(exit_code: int) -> None:
     """End the process without the interpreter's way out; what was logged and printed is flushed."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # whoever read it is gone, or it is closed
+        # Whoever read it is gone, it is closed, or there was none from the start.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(exit_code)
+    _leave(exit_code)
 
 
 def leave_in_time(exit_code: int, last_words: str | None = None) -> None:
     """End the process `LEAVE_SECONDS` from now, if it is still there; `last_words` go to standard error then."""
 
     def leave() -> None:
-        if last_words is not None:
-            with contextlib.suppress(OSError):
-                os.write(2, f"{last_words}\n".encode(errors="replace"))
-        os._exit(exit_code)
+        _leave(exit_code, last_words)
 
     deadline = threading.Timer(LEAVE_SECONDS, leave)
     deadline.daemon = True
@@ -53,5 +55,23 @@ def leave_at_a_signal() -> None:
         signal.signal(each, _leave_at_once)
 
 
+def hold_hangups(*, terminal_closes: bool) -> None:
+    """Until the daemon handles SIGHUP: leave at once if it says that the terminal was closed, else block it."""
+    if terminal_closes:
+        signal.signal(signal.SIGHUP, _leave_at_once)
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
 def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
-    os._exit(STOPPED)
+    _leave(STOPPED)
+
+
+def _leave(exit_code: int, last_words: str | None = None) -> None:
+    for action in before_leaving:
+        with contextlib.suppress(OSError, ValueError):
+            action()
+    if last_words is not None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{last_words}\n".encode(errors="replace"))
+    os._exit(exit_code)

@@ -24,6 +24,7 @@ from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, Strea
 from clapstream.audio.clock import StreamClock
 from clapstream.audio.level import level_dbfs
 from clapstream.audio.position import StreamPosition
+from clapstream.audio.source import SourceError
 from clapstream.audio.windower import Window, Windower
 from clapstream.detection.band_levels import STRETCH_FRAMES, band_levels
 from clapstream.detection.events import EventRule, EventTracker, Transition
@@ -37,7 +38,6 @@ from clapstream.updates import (
     LabelScore,
     SourceAvailability,
     SourceDiagnostics,
-    SourceListening,
     Update,
     WindowHeard,
 )
@@ -116,6 +116,7 @@ class SourcePipeline:
         hop_frames: int,
         worker: WindowWorker,
         publish: Publish,
+        listening: bool = True,
         gate: GateRule | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -130,7 +131,7 @@ class SourcePipeline:
         self._gate = gate
         self._now = now
         self._stream: _Stream | None = None
-        self._listening = True
+        self._listening = listening
         self._switched = asyncio.Event()
         self._switched_off = False
         self._consumer: asyncio.Task[None] | None = None
@@ -141,9 +142,21 @@ class SourcePipeline:
         self._kept_up = _KEPT_UP_WINDOWS
         self._inference_ms = 0.0
 
+    @property
+    def source_name(self) -> str:
+        """The user's name for the source."""
+        return self._source.name
+
+    @property
+    def listening(self) -> bool:
+        """How the user's switch stands."""
+        return self._listening
+
     async def run(self) -> None:
-        """Listen until cancelled or until a finite source has ended; whatever is going on then ends too."""
-        self._publish(SourceListening(self._source.name, self._listening))
+        """Listen until cancelled or until a finite source has ended; whatever is going on then ends too.
+
+        Raises the SourceError of a source that can never work, after its availability was published.
+        """
         while True:
             await self._until_switched_on()
             self._consumer = asyncio.create_task(self._consume(), name=f"source {self._source.name}")
@@ -167,7 +180,6 @@ class SourcePipeline:
         if listening == self._listening:
             return
         self._listening = listening
-        self._publish(SourceListening(self._source.name, listening))
         if listening:
             self._switched.set()
         elif self._consumer is not None and not self._switched_off:
@@ -187,17 +199,22 @@ class SourcePipeline:
             await self._switched.wait()
 
     async def _consume(self) -> None:
-        reason = STOPPED
+        reason, failed = STOPPED, False
         try:
-            async with contextlib.aclosing(self._source.items()) as items:
-                async for item in items:
-                    await self._take(item)
+            try:
+                async with contextlib.aclosing(self._source.items()) as items:
+                    async for item in items:
+                        await self._take(item)
+            except SourceError as error:
+                reason, failed = str(error).removeprefix(f"source {self._source.name}: "), True
+                await self._finish_stream()  # what was heard before a file's broken place counts
+                raise
             await self._finish_stream()
             reason = ENDED
         finally:
             self._close_stream()
             if self._listening:
-                self._publish(SourceAvailability(self._source.name, online=False, reason=reason))
+                self._publish(SourceAvailability(self._source.name, online=False, reason=reason, failed=failed))
 
     async def _take(self, item: SourceItem) -> None:
         match item:

@@ -85,11 +85,15 @@ ENDED, STOPPED = "ended", "stopped"
 
 @dataclass(frozen=True, slots=True)
 class SourceAvailability:
-    """A source came online or was lost; `reason` is empty when online."""
+    """A source came online or was lost; `reason` is empty when online.
+
+    `failed` tells that the source gave up: it is not tried again until it is switched off and on.
+    """
 
     source: str
     online: bool
     reason: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

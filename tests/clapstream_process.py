@@ -54,6 +54,7 @@ class ClapstreamProcess:
                 stdout=log,
                 stderr=log,
                 env=self._environment,
+                start_new_session=True,  # as under a service manager: no terminal, so SIGHUP reloads
             )
         self.wait_for_log(until, before)
 

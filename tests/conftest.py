@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from real_broker import Broker, Certificates, find_mosquitto, run_openssl
+from small_disk import SmallDisk, mounted_disk
 from sound_system import SoundSystem, require_sound_system
 
 # How fast a machine makes examples, and how long it takes over one, is no property of what is tested.
@@ -85,3 +86,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         run_openssl(folder, f"{sign} -extfile names.cnf" if name == "broker" else sign)
     files = ("ca.pem", "broker.pem", "broker.key", "client.pem", "client.key")
     return Certificates(*(folder / name for name in files))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A file system of 64 KiB in memory."""
+    with mounted_disk(tmp_path / "disk") as disk:
+        yield disk

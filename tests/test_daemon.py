@@ -20,7 +20,7 @@ from clapstream.clap.hub import CheckpointError
 from clapstream.config import ConfigError, LabelSet, LabelSettings, Problem, Settings, WindowSettings, load_settings
 from clapstream.daemon import Daemon, Input
 from clapstream.service_manager import ServiceManager
-from clapstream.updates import EventEnded, EventStarted, LabelsChanged, SourceAvailability, Update
+from clapstream.updates import EventEnded, EventStarted, LabelsChanged, SourceAvailability, SourceListening, Update
 
 Floats = NDArray[np.float32]
 HOP = RATE_HZ // 10
@@ -163,7 +163,7 @@ def test_a_signal_while_the_model_loads_stops_at_once() -> None:
         sink = run(body, ToneSource(), load=load)
     finally:
         release.set()
-    assert sink.updates == []
+    assert sink.updates == [SourceListening("hall", True)], "no source was opened"
 
 
 def test_what_the_model_cannot_mend_ends_the_run() -> None:

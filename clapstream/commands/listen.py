@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings
 from clapstream.config import Settings, load_settings
 from clapstream.demo import demo_settings
 from clapstream.leaving import leave_now
+from clapstream.terminal import draw_in_ascii_where_the_locale_asks, why_not_drawable
+
+_logger = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,22 +23,23 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_or_complaints(options.config)
     if settings is None:
         return USAGE
-    return _listen(settings, options.dashboard, lambda: load_settings(options.config))
+    return _listen(settings, options, lambda: load_settings(options.config))
 
 
 def run_demo(options: argparse.Namespace) -> int:
     """Listen to the recording that comes with the package."""
-    return _listen(demo_settings(), options.dashboard)
+    return _listen(demo_settings(), options)
 
 
 def _listen(
-    settings: Settings, dashboard: bool | None, reload_settings: Callable[[], Settings] | None = None
+    settings: Settings, options: argparse.Namespace, reload_settings: Callable[[], Settings] | None = None
 ) -> int:
     try:
         listen(
             settings,
-            dashboard=sys.stdout.isatty() if dashboard is None else dashboard,
+            dashboard=_shows_dashboard(options.dashboard),
             reload_settings=reload_settings,
+            terminal=options.terminal,
         )
     except EXPECTED as error:
         complain(error)
@@ -44,3 +49,15 @@ def _listen(
         leave_now(FAILURE)
     leave_now(OK)
     return OK
+
+
+def _shows_dashboard(wanted: bool | None) -> bool:
+    """Whether to draw: by default where that is possible; it is said why not where it was asked for in vain."""
+    if wanted is False:
+        return False
+    obstacle = why_not_drawable(sys.stdout)
+    if obstacle is not None and wanted:
+        _logger.warning("no dashboard, log lines instead: %s", obstacle)
+    if obstacle is None:
+        draw_in_ascii_where_the_locale_asks(sys.stdout)
+    return obstacle is None

@@ -49,6 +49,8 @@ class Section(BaseModel):
 
 class _Source(Section):
     name: Text
+    listening: bool = True
+    """Until the source is switched over MQTT, which is remembered."""
 
     @property
     def slug(self) -> str:

@@ -159,10 +159,11 @@ class Conversation:
 
     def _obey(self, source: str, payload: bytes, *, retained: bool) -> None:
         """A retained command is one of the past, sent again at every connect: it is ignored."""
-        if retained or payload not in (payloads.ON.encode(), payloads.OFF.encode()):
+        command = payload.strip().upper()
+        if retained or command not in (payloads.ON.encode(), payloads.OFF.encode()):
             _logger.debug("ignored a listening command of %d bytes for %s", len(payload), source)
             return
-        self._on_listening(source, payload == payloads.ON.encode())
+        self._on_listening(source, command == payloads.ON.encode())
 
     def _discovery_payload(self) -> str:
         """The payload to publish now; it becomes what the next one is compared with."""

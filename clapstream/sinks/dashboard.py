@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -19,11 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.segment import Segment
 
+from clapstream.sinks.dashboard_log import warnings_as_notices
 from clapstream.sinks.dashboard_state import DashboardState, Notice, add_notice, apply, initial_state
+from clapstream.sinks.dashboard_terminal import Encodable, restore
 from clapstream.sinks.dashboard_view import render
 from clapstream.updates import Update
 
@@ -45,8 +48,11 @@ class DashboardSink:
     """Shows on `console` (default: standard output) what all sources hear, until it is closed.
 
     While it runs, log lines for a terminal would tear the picture: they are held back, and warnings appear in the
-    footer instead.
+    footer instead. Ctrl-Z gives the terminal back until the process goes on. `on_lost` is called when the terminal
+    is gone.
     """
+
+    on_lost: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -65,6 +71,10 @@ class DashboardSink:
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._stop = threading.Event()
+        self._paused = threading.Event()
+        self._screen_left = threading.Event()
+        self._screen_left.set()
+        self._lost = False
         self._closed = asyncio.Event()
 
     @property
@@ -84,7 +94,7 @@ class DashboardSink:
         """Show what the model runs on, once that is known: `cpu bf16`."""
         self._change(lambda state: replace(state, device=text))
 
-    def notice(self, text: str, *, severe: bool = False) -> None:
+    def notice(self, text: str, severe: bool = False) -> None:
         """Show a line in the footer; may be called from any thread."""
         self._change(lambda state: add_notice(state, Notice(self._now(), severe, text)))
 
@@ -92,7 +102,7 @@ class DashboardSink:
         """Draw until `close`; raises what drawing raises, but a terminal that went away only ends the drawing."""
         drawing: Future[None] = Future()
         thread = threading.Thread(target=self._draw, args=(drawing,), name="dashboard", daemon=True)
-        with self._holding_back_log_lines():
+        with warnings_as_notices(self.notice), self._pausing_on_request():
             thread.start()
             drawn = asyncio.wrap_future(drawing)
             closed = asyncio.create_task(self._closed.wait())
@@ -103,10 +113,19 @@ class DashboardSink:
                     await asyncio.wait({drawn}, timeout=GRACE_SECONDS)
                 if drawn.done():
                     drawn.result()
+                if self._lost:
+                    self.on_lost()
                 await closed
             finally:
                 closed.cancel()
                 self._stop_drawing()
+                if not self._closed.is_set():  # a crash is told on a terminal that is as it was
+                    await asyncio.wait({drawn}, timeout=GRACE_SECONDS)
+
+    def restore_terminal(self) -> None:
+        """Leave the terminal as it was, at once, for a process that ends without closing; raises OSError."""
+        if not self._screen_left.is_set():
+            restore(self._console.file.fileno())
 
     def close(self) -> None:
         """Let `run` come to its end; the last picture stays on the terminal if anything was heard."""
@@ -124,24 +143,19 @@ class DashboardSink:
         self._changed.set()
 
     def _draw(self, drawing: Future[None]) -> None:
-        """The thread: one picture after each change, at most every `LEAST_SECONDS`."""
+        """The thread."""
         try:
-            with Live(
-                self._picture(),
-                console=self._console,
-                screen=True,
-                auto_refresh=False,
-                redirect_stdout=False,  # other threads' output must not wait for this terminal
-                redirect_stderr=False,
-            ) as live:
-                while not self._stop.is_set():
+            while not self._stop.is_set():
+                self._screen_left.clear()
+                self._draw_until_paused()
+                self._screen_left.set()
+                while self._paused.is_set() and not self._stop.is_set():
+                    self._changed.wait()
                     self._changed.clear()
-                    live.update(self._picture(), refresh=True)
-                    self._stop.wait(LEAST_SECONDS)
-                    self._changed.wait(IDLE_SECONDS)
             if any(source.past for source in self._state.sources.values()):
                 self._console.print(self._picture())
         except OSError as error:
+            self._lost = not isinstance(error, BlockingIOError)  # it is there, but takes no output without waiting
             _logger.warning("the dashboard ends, its terminal is gone: %s", error)
             drawing.set_result(None)
         except BaseException as error:
@@ -149,55 +163,49 @@ class DashboardSink:
         else:
             drawing.set_result(None)
 
+    def _draw_until_paused(self) -> None:
+        """Draw a picture after each change, at most every `LEAST_SECONDS`."""
+        with Live(
+            self._picture(),
+            console=self._console,
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,  # other threads' output must not wait for this terminal
+            redirect_stderr=False,
+        ) as live:
+            while not (self._stop.is_set() or self._paused.is_set()):
+                self._changed.clear()
+                live.update(self._picture(), refresh=True)
+                self._stop.wait(LEAST_SECONDS)
+                self._changed.wait(IDLE_SECONDS)
+
     def _picture(self) -> RenderableType:
         width, height = self._console.size
-        return _Encodable(render(self._state, self._now(), width, height))
+        return Encodable(render(self._state, self._now(), width, height))
 
     @contextlib.contextmanager
-    def _holding_back_log_lines(self) -> Iterator[None]:
-        root = logging.getLogger()
-        held_back = [handler for handler in root.handlers if _writes_to_terminal(handler)]
-        footer = _FooterHandler(self)
-        for handler in held_back:
-            root.removeHandler(handler)
-        root.addHandler(footer)
+    def _pausing_on_request(self) -> Iterator[None]:
+        """Ctrl-Z stops the process once the drawing thread has left the terminal as it was."""
+        loop = asyncio.get_running_loop()
+        if signal.getsignal(signal.SIGTSTP) is not signal.SIG_DFL:
+            yield
+            return
+
+        def pause() -> None:
+            self._paused.set()
+            self._changed.set()
+            self._screen_left.wait(GRACE_SECONDS)
+            loop.remove_signal_handler(signal.SIGTSTP)
+            os.kill(os.getpid(), signal.SIGTSTP)  # returns when the process goes on
+            loop.add_signal_handler(signal.SIGTSTP, pause)
+            self._paused.clear()
+            self._changed.set()
+
+        loop.add_signal_handler(signal.SIGTSTP, pause)
         try:
             yield
         finally:
-            root.removeHandler(footer)
-            for handler in held_back:
-                root.addHandler(handler)
-
-
-class _FooterHandler(logging.Handler):
-    """Puts warnings and errors into the dashboard's footer."""
-
-    def __init__(self, dashboard: DashboardSink) -> None:
-        super().__init__(logging.WARNING)
-        self._dashboard = dashboard
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._dashboard.notice(record.getMessage(), severe=record.levelno >= logging.ERROR)
-
-
-def _writes_to_terminal(handler: logging.Handler) -> bool:
-    return isinstance(handler, logging.StreamHandler) and handler.stream.isatty()
-
-
-class _Encodable:
-    """What a terminal without Unicode can show of a picture."""
-
-    _PLAIN = str.maketrans("●▆│╎┃▴▲·…▁▂▃▄▅▇█", "*=|:|^!-~___--##")
-
-    def __init__(self, picture: RenderableType) -> None:
-        self._picture = picture
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        encoding = console.encoding
-        for text, style, control in console.render(self._picture, options):
-            if options.ascii_only:
-                text = text.translate(self._PLAIN).encode(encoding, "replace").decode(encoding)
-            yield Segment(text, style, control)
+            loop.remove_signal_handler(signal.SIGTSTP)
 
 
 def export_svg(

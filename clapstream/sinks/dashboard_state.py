@@ -39,11 +39,15 @@ class PastWindow:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """One source. `online` is None until it was heard of; `heard` is None while there is nothing to show."""
+    """One source. `online` is None until it was heard of; `heard` is None while there is nothing to show.
+
+    `failed`: it is offline and not tried again.
+    """
 
     name: str
     online: bool | None = None
     reason: str = ""
+    failed: bool = False
     listening: bool = True
     heard: WindowHeard | None = None
     past: tuple[PastWindow, ...] = ()
@@ -141,9 +145,9 @@ def _apply_to_source(
             return replace(
                 source, online=True, reason="", heard=update, past=(*source.past, past)[-MOST_PAST_WINDOWS:]
             )
-        case SourceAvailability(_, online, reason):
+        case SourceAvailability(_, online, reason, failed):
             heard = source.heard if online else None
-            return replace(source, online=online, reason=reason, heard=heard)
+            return replace(source, online=online, reason=reason, failed=failed, heard=heard)
         case SourceListening(_, listening):
             return replace(source, listening=listening, heard=source.heard if listening else None)
         case SourceDiagnostics():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import string
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -12,6 +13,12 @@ TRACK = "grey23"
 
 _FILLED, _EMPTY = "▆", "▁"
 """Not the full block: the gap keeps the bars of neighbouring rows apart. Both can be told without colour."""
+
+
+_OF_ONE_WIDTH = dict.fromkeys((0xFE0E, 0xFE0F, *range(0x1F3FB, 0x1F400))) | {
+    0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)
+}
+"""Variation selectors and skin tones are left out, flags become letters: terminals disagree about their width."""
 
 
 def bar(fraction: float, columns: int, colour: str, marks: Mapping[int, tuple[str, str]]) -> Text:
@@ -64,5 +71,5 @@ def fit(line: Text, width: int) -> Text:
 
 
 def one_line(text: str) -> str:
-    """Text that cannot move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    """Text that cannot move the cursor, and whose width all terminals agree about."""
+    return "".join(character if character.isprintable() else " " for character in text.translate(_OF_ONE_WIDTH))

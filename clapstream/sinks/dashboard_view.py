@@ -145,7 +145,7 @@ def _status(source: SourceState, now: datetime) -> tuple[str, str]:
     if source.online is None:
         return "starting", WARNING
     if not source.online:
-        return (source.reason, QUIET) if source.reason in NO_FAULT else ("lost", BAD)
+        return (source.reason, QUIET) if source.reason in NO_FAULT else ("failed" if source.failed else "lost", BAD)
     if source.diagnostics is not None and source.diagnostics.silent:
         return "silent: muted?", WARNING
     if source.heard is not None and (now - source.heard.ended).total_seconds() > STALE_SECONDS:
@@ -162,7 +162,9 @@ def _why_nothing(source: SourceState) -> str:
         return "listening is switched off; the microphone is closed"
     if source.online is False:
         reason = one_line(source.reason)
-        return "there is nothing more to hear" if reason in NO_FAULT else f"{reason}; trying again"
+        if reason in NO_FAULT:
+            return "there is nothing more to hear"
+        return reason if source.failed else f"{reason}; trying again"
     return "waiting for the first window"
 
 

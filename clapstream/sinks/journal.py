@@ -67,13 +67,17 @@ class JournalSink:
         await self._closing.wait()
 
     def _log_listening(self, update: SourceListening) -> None:
-        """A change only: every source starts switched on."""
+        """A change only, or a source that starts switched off."""
         if self._listening.get(update.source, True) is not update.listening:
             _logger.info("source %s: listening is switched %s", update.source, "on" if update.listening else "off")
         self._listening[update.source] = update.listening
 
     def _log_availability(self, update: SourceAvailability) -> None:
         """A change only: a source that keeps failing reports it again and again."""
+        if update.failed:
+            self._online[update.source] = False
+            _logger.error("source %s: failed: %s", update.source, update.reason)
+            return
         if self._online.get(update.source) is update.online:
             return
         self._online[update.source] = update.online

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,44 +12,12 @@ import yaml
 from clapstream_process import ClapstreamProcess
 from real_broker import Broker
 from scene import write_scene
+from small_disk import SmallDisk
 
 Settings = dict[str, object]
 
 LABELS = ["dog barking", "doorbell"]
 BASE = "clapstream/home/yard"
-
-
-class SmallDisk:
-    """A file system of 64 KiB in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._filler = path / "filler"
-
-    def fill(self) -> None:
-        """Leave no room at all."""
-        with pytest.raises(OSError, match="No space left"), self._filler.open("ab", buffering=0) as file:
-            while True:
-                file.write(bytes(512))
-
-    def clear(self) -> None:
-        """Make room again."""
-        self._filler.unlink()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    if shutil.which("mount") is None:
-        pytest.skip("there is no mount")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.strip()}")
-    yield SmallDisk(path)
-    subprocess.run(["umount", "--lazy", path], check=True)
 
 
 @pytest.fixture
@@ -136,7 +102,7 @@ def test_a_cache_and_a_spool_that_can_never_be_written_are_said_once(
 def test_a_cache_on_a_read_only_disk_is_said_once(
     small_disk: SmallDisk, settings: Settings, start_clapstream: Callable[[Settings], ClapstreamProcess]
 ) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", small_disk.path], check=True)
+    small_disk.remount("ro")
     process = start_clapstream({**settings, "mqtt": None})
     process.wait_for_log("dog barking started")
     assert process.stop()[0] == 0

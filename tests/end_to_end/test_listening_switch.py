@@ -1,0 +1,88 @@
+"""A source that was switched off stays off, whatever ends the process: a real broker, real disks, kill -9."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from clapstream_process import ClapstreamProcess
+from real_broker import Broker, Listener
+from scene import write_scene
+
+BASE = "clapstream/home"
+Start = Callable[[dict[str, object]], ClapstreamProcess]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, broker: Broker) -> dict[str, object]:
+    write_scene(tmp_path / "scene.wav", 20.0, {"dog_barking": 2.0})
+    recording = {"type": "recording", "path": str(tmp_path / "scene.wav"), "loop": True}
+    return {
+        "sources": [{"name": "bedroom", **recording}, {"name": "hall", **recording}],
+        "mqtt": {"host": "127.0.0.1", "port": broker.port},
+    }
+
+
+def switch(listener: Listener, source: str, command: str, becomes: str) -> None:
+    listener.publish(f"{BASE}/{source}/listening/set", command)
+    topic = f"{BASE}/{source}/listening"
+    listener.wait(lambda heard: heard.on(topic)[-1:] == [becomes], f"{source} switched {becomes}")
+
+
+def opens(process: ClapstreamProcess, path: Path) -> int:
+    """How often the process has a file open now."""
+    links = Path(f"/proc/{process.pid}/fd").iterdir()
+    return sum(link.exists() and link.resolve() == path for link in links)
+
+
+def test_off_survives_kill_9_and_a_retained_command_does_not_undo_it(
+    tmp_path: Path, broker: Broker, settings: dict[str, object], start_clapstream: Start
+) -> None:
+    listener = broker.listen()
+    process = start_clapstream(settings)
+    listener.wait(lambda heard: "online" in heard.on(f"{BASE}/bedroom/availability"), "the bedroom")
+    switch(listener, "bedroom", " off\n", "OFF")
+    process.stop(signal.SIGKILL)
+
+    listener.publish(f"{BASE}/bedroom/listening/set", "ON", retain=True)
+    fresh = broker.listen()
+    process.start()
+    fresh.wait(lambda heard: heard.on(f"{BASE}/hall/availability")[-1:] == ["online"], "the hall")
+    fresh.wait(lambda heard: bool(heard.on(f"{BASE}/hall/diagnostics")), "a window of the hall")
+    assert set(fresh.on(f"{BASE}/bedroom/listening")) == {"OFF"}, "not even for a moment"
+    # Retained from before the kill; a source that opened would say so anew.
+    assert [each for each in fresh.messages if each.topic == f"{BASE}/bedroom/availability"][
+        -1
+    ].payload == "offline"
+    assert opens(process, tmp_path / "scene.wav") <= 1, "the hall only"
+    assert not [line for line in process.log.splitlines() if "bedroom: there is sound" in line][1:]
+
+    switch(fresh, "bedroom", "On", "ON")
+    fresh.wait(lambda heard: heard.on(f"{BASE}/bedroom/availability")[-1:] == ["online"], "the bedroom")
+    process.stop(signal.SIGKILL)
+    process.start()
+    listener.wait(
+        lambda heard: heard.on(f"{BASE}/bedroom/listening")[-1:] == ["ON"], "the bedroom after the restart"
+    )
+    assert process.stop()[0] == 0
+
+
+def test_the_configuration_says_how_a_source_starts_until_it_is_switched(
+    tmp_path: Path, broker: Broker, settings: dict[str, object], start_clapstream: Start
+) -> None:
+    sources = settings["sources"]
+    assert isinstance(sources, list)
+    sources[0]["listening"] = False
+    listener = broker.listen()
+    process = start_clapstream(settings)
+    listener.wait(lambda heard: bool(heard.on(f"{BASE}/hall/diagnostics")), "the hall")
+    assert set(listener.on(f"{BASE}/bedroom/listening")) == {"OFF"}
+    assert set(listener.on(f"{BASE}/bedroom/availability")) == {"offline"}
+    switch(listener, "bedroom", "ON", "ON")
+    listener.wait(lambda heard: heard.on(f"{BASE}/bedroom/availability")[-1:] == ["online"], "the bedroom")
+    assert process.stop()[0] == 0
+    process.start()
+    process.wait_for_log("source bedroom: there is sound", after=process.log.rindex("listening to"))
+    assert process.stop()[0] == 0
