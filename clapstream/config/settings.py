@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +31,7 @@ from clapstream.config.fields import (
     user_directory,
 )
 from clapstream.slugs import slugify
+from clapstream.urls import shown_url
 
 LONGEST_WINDOW_SECONDS = 10.0
 """CLAP was trained on 10 s: more would be cut off."""
@@ -89,11 +89,8 @@ class StreamSettings(_Source):
 
     @property
     def shown_url(self) -> str:
-        """The URL without user, password, query and fragment: safe to log."""
-        scheme, _, rest = self.url.get_secret_value().partition("://")
-        # The last @, wherever it is: a password may hold any of the characters that should be escaped.
-        address = re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
-        return f"{scheme}://{address}"
+        """Scheme, host and port of the URL: safe to log."""
+        return shown_url(self.url.get_secret_value())
 
 
 SourceSettings = MicrophoneSettings | RecordingSettings | PcmSettings | StreamSettings
