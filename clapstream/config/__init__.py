@@ -7,15 +7,16 @@ what is allowed there.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from clapstream.config.fields import FilePath
 from clapstream.config.file import ConfigFile
+from clapstream.config.paths import FilePath
 from clapstream.config.problems import ConfigError, Problem
+from clapstream.config.secret_files import explain_unreadable
 from clapstream.config.settings import (
     GateSettings,
     LabelDefaults,
@@ -37,6 +38,7 @@ from clapstream.config.settings import (
 )
 from clapstream.config.yaml_reader import Location, Value
 from clapstream.slugs import slugify
+from clapstream.urls import HIDDEN, may_hold_credentials
 
 __all__ = [
     "ConfigError",
@@ -79,13 +81,13 @@ def default_config_directory() -> Path:
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read a clapstream.yaml (None: the packaged one) and its labels file; raises `ConfigError`."""
     environment = os.environ if environment is None else environment
-    main = ConfigFile(path if path is not None else default_config_directory() / "clapstream.yaml")
+    main = ConfigFile(path if path is not None else default_config_directory() / "clapstream.yaml", environment)
     main.override(OVERRIDES, environment)
     keys = main.validate(MainFile, main.value)
     _check_sources(main)
     if keys is not None and keys.mqtt is not None:
-        _check_password(main, keys.mqtt, environment)
-    labels = _labels_file(main)
+        _check_login(main, keys.mqtt, environment)
+    labels = _labels_file(main, environment)
     label_set = None if labels is None else _read_labels(labels, _window(main))
     problems = [problem for file in (main, labels) if file is not None for problem in file.sorted_problems()]
     if problems or keys is None or label_set is None:
@@ -110,7 +112,8 @@ def _report_equal_slugs(file: ConfigFile, key: str, entries: Any) -> None:
     for index, name in _names(entries).items():
         first = first_with.setdefault(slugify(name), index)
         if first != index:
-            what = f"gives the topic name {slugify(name)!r}, which {key}[{first}] has already; rename one of them"
+            slug = HIDDEN if may_hold_credentials(name) else repr(slugify(name))
+            what = f"gives the topic name {slug}, which {key}[{first}] has already; rename one of them"
             file.report((key, index, "name"), what)
 
 
@@ -128,24 +131,37 @@ def _check_sources(main: ConfigFile) -> None:
         )
 
 
-def _check_password(main: ConfigFile, mqtt: MqttSettings, environment: Mapping[str, str]) -> None:
+def _check_login(main: ConfigFile, mqtt: MqttSettings, environment: Mapping[str, str]) -> None:
+    """User and password can be read, wherever they come from."""
+    user = _login_part(main, "username", mqtt.user, environment)
+    _login_part(main, "password_file", mqtt.password, environment)
+    if user is None and mqtt.password_file is not None:
+        main.report(("mqtt", "password_file"), "is given without a username")
+
+
+def _login_part(
+    main: ConfigFile,
+    key: str,
+    read: Callable[[Mapping[str, str]], str | None],
+    environment: Mapping[str, str],
+) -> str | None:
     try:
-        mqtt.password(environment)
+        return read(environment)
     except OSError as error:
-        main.report(("mqtt", "password_file"), f"cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        main.report(("mqtt", "password_file"), "is not UTF-8 text")
+        main.report(("mqtt", key), explain_unreadable(error))
+    return ""
 
 
-def _labels_file(main: ConfigFile) -> ConfigFile | None:
+def _labels_file(main: ConfigFile, environment: Mapping[str, str]) -> ConfigFile | None:
     """The labels file that `main` names, None when what it names was reported as unusable."""
     value = main.value.get("labels")
     if value is None:
-        return ConfigFile(default_config_directory() / "labels.yaml")
+        return ConfigFile(default_config_directory() / "labels.yaml", environment)
     try:
-        return ConfigFile(TypeAdapter(FilePath).validate_python(value, context=main.context))
+        path = TypeAdapter(FilePath).validate_python(value, context=main.context)
     except ValidationError:
         return None
+    return ConfigFile(path, environment)
 
 
 def _window(main: ConfigFile) -> WindowSettings | None:
@@ -202,7 +218,7 @@ def _check_confirmation(file: ConfigFile, place: Location, windows: Any, window:
 
 def _packaged_background() -> tuple[str, ...]:
     """Background prompts of the packaged labels file, for one that has none of its own."""
-    packaged = ConfigFile(default_config_directory() / "labels.yaml")
+    packaged = ConfigFile(default_config_directory() / "labels.yaml", {})
     keys = packaged.validate(LabelsFile, packaged.value)
     if keys is None or keys.background is None:
         packaged.report(("background",), "is missing; the packaged labels file must have it")

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from clapstream.config.fields import FileContext
+from clapstream.config.paths import FileContext
+from clapstream.config.plain_values import number_or_text
 from clapstream.config.problems import Problem, dotted, explain
 from clapstream.config.settings import (
     GateSettings,
@@ -23,6 +24,7 @@ from clapstream.config.settings import (
     WindowSettings,
 )
 from clapstream.config.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
+from clapstream.urls import may_hold_credentials
 
 SectionType = TypeVar("SectionType", bound=Section)
 
@@ -30,16 +32,20 @@ SectionType = TypeVar("SectionType", bound=Section)
 class ConfigFile:
     """One configuration file: what it says and what is wrong with it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
         self.path = path
         self.problems: list[Problem] = []
+        self._name = str(path)
         self._overridden: dict[Location, str] = {}
+        self._unresolved: set[Location] = set()
         self._document = Document({})
         self.readable = True
         try:
-            self._document = read_yaml(path)
+            self._document = read_yaml(path, environment)
         except UnreadableError as error:
             self.readable = False
+            if may_hold_credentials(self._name):  # a URL where a file was asked for
+                self._name = "the configuration file (its name is hidden, it may hold a password)"
             self.report((), str(error))
         self.value = self._mapping()
 
@@ -50,6 +56,8 @@ class ConfigFile:
 
     def report(self, location: Location, message: str) -> None:
         """Note a problem at a location in this file, or at the environment variable that was put there."""
+        if location in self._unresolved:  # whatever else is wrong there comes of it
+            return
         if location in self._overridden:
             self.problems.append(Problem("environment", self._overridden[location], message))
             return
@@ -57,22 +65,25 @@ class ConfigFile:
         while nearest and nearest not in self._document.lines:
             nearest = nearest[:-1]
         line = self._document.lines.get(nearest) if location else None
-        self.problems.append(Problem(str(self.path), dotted(location), message, line))
+        self.problems.append(Problem(self._name, dotted(location), message, line))
 
     def sorted_problems(self) -> list[Problem]:
         """What is wrong, in the order of the lines."""
         return sorted(self.problems, key=lambda problem: problem.line or 0)
 
     def override(self, overrides: Mapping[str, tuple[str, str]], environment: Mapping[str, str]) -> None:
-        """Put the variables of `overrides` at their section and key; a section that is null stays so."""
+        """Put the variables of `overrides` that are not empty at their section and key; `mqtt: null` stays so."""
         for variable, (section, key) in overrides.items():
-            if variable not in environment:
+            text = environment.get(variable)
+            if not text:
                 continue
+            if section != "mqtt" and self.value.get(section) is None:
+                self.value[section] = {}
             part = self.value.setdefault(section, {})
             if isinstance(part, dict):
-                text = environment[variable]
-                part[key] = int(text) if text.isdecimal() and len(text) < 20 else text
+                part[key] = number_or_text(text)
                 self._overridden[section, key] = variable
+                self._unresolved.discard((section, key))
 
     def validate(self, model: type[SectionType], value: Any, at: Location = ()) -> SectionType | None:
         """Validated section, or None after everything that is wrong with it was reported."""
@@ -81,12 +92,16 @@ class ConfigFile:
         except ValidationError as error:
             for details in error.errors(include_url=False):
                 known = _known_keys(model, details["loc"][:-1]) if details["type"] == "extra_forbidden" else ()
-                self.report(at + _location(details), explain(details, known))
+                location = at + _location(details)
+                may_show = location not in self._document.from_environment
+                self.report(location, explain(details, location, known, may_show=may_show))
         return None
 
     def _mapping(self) -> dict[str, Value]:
         for location, message in self._document.problems:
             self.report(location, message)
+            if location in self._document.from_environment:
+                self._unresolved.add(location)
         value = self._document.value
         if isinstance(value, dict):
             return value

@@ -249,7 +249,7 @@ class TestMqtt:
         ("mqtt", "field", "message"),
         [
             ("{port: 0}", "mqtt.port", "at least 1"),
-            ("{host: 'mqtt://a'}", "mqtt.host", "must"),
+            ("{host: 'mqtt://a'}", "mqtt.host", "name or address alone"),
             ("{base_topic: 'a/#'}", "mqtt.base_topic", "without spaces"),
             ("{base_topic: /a}", "mqtt.base_topic", "a slash at either end"),
             ("{base_topic: $SYS}", "mqtt.base_topic", "leading $"),
