@@ -132,12 +132,12 @@ def tls_or_none(value: Any) -> Any:
 FromNumber = BeforeValidator(written_text)
 """Text that may look like a number: a node, a user name or a topic made of digits."""
 
-Text = Annotated[str, FromNumber, Field(max_length=1000), AfterValidator(_clean_text)]
+Text = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_clean_text)]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
-Topic = Annotated[str, FromNumber, Field(max_length=200), AfterValidator(_check_topic)]
+Topic = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_topic)]
 Host = Annotated[str, FromNumber, AfterValidator(check_broker_host)]
-Username = Annotated[str, FromNumber, Field(max_length=1000), AfterValidator(_check_username)]
-Revision = Annotated[str, FromNumber, Field(max_length=200), AfterValidator(_check_revision)]
+Username = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_check_username)]
+Revision = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_revision)]
 UrlFile = Annotated[FilePath, AfterValidator(_check_url_file)]
 SecretUrl = Annotated[
     SecretStr,

@@ -35,7 +35,7 @@ def _resolve(value: Any, info: ValidationInfo) -> Any:
     value = written_text(value)
     if not isinstance(value, str):
         return value
-    if not value or "\0" in value:
+    if not value.strip() or "\0" in value:
         raise ValueError("must be a path")
     if "://" in value:
         raise ValueError("must be a path, not a URL")
@@ -76,7 +76,7 @@ _CHECKPOINTS = "bundled, a directory or a hub id such as laion/clap-htsat-unfuse
 def check_checkpoint(value: Any, info: ValidationInfo) -> Any:
     """`bundled`, a directory (made absolute when it comes from a file) or a hub id."""
     value = written_text(value)
-    if value in ("", None):
+    if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"must be {_CHECKPOINTS}")
     if not isinstance(value, str) or value == "bundled" or not isinstance(info.context, FileContext):
         return value

@@ -221,7 +221,7 @@ class MqttSettings(Section):
 
     host: Host = "localhost"
     port: int = Field(default=1883, ge=1, le=65_535)
-    username: Username | None = None
+    username: Username | None = Field(default=None, repr=False)
     password_file: FilePath | None = None
     base_topic: Topic = "clapstream"
     discovery_prefix: Topic = "homeassistant"
