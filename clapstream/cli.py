@@ -94,7 +94,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     tag = add("tag", "tag:run", "tell what is in sound files, window by window")
     tag.add_argument("files", nargs="+", type=_path, metavar="FILE", help="any format libsndfile reads")
-    tag.add_argument("--label", action="append", metavar="TEXT", help="listen for this instead of the label file's")
+    tag.add_argument(
+        "--label", type=_label, action="append", metavar="TEXT", help="listen for this instead of the label file's"
+    )
     tag.add_argument("--json", action="store_true", help="one JSON object a line")
     tag.add_argument("--all", action="store_true", help="every label, not only those above their threshold")
     _add_config(tag)
@@ -121,6 +123,12 @@ def _not_url(text: str) -> str:
     return text
 
 
+def _label(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return _not_url(text)
+
+
 def _path(text: str) -> Path:
     return Path(_not_url(text))
 
@@ -142,5 +150,7 @@ def _set_up_logging(verbose: bool) -> None:
     else:
         line = "%(asctime)s %(levelname)-7s %(message)s"
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=line, stream=sys.stderr)
-    for chatty in ("asyncio", "aiomqtt", "matplotlib", "httpx", "filelock"):
+    for chatty in ("asyncio", "aiomqtt", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It shows the whole URL of each failed attempt, which may hold a password; the failure itself is reported.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)

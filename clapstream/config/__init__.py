@@ -112,7 +112,9 @@ def _report_equal_slugs(file: ConfigFile, key: str, entries: Any) -> None:
     for index, name in _names(entries).items():
         first = first_with.setdefault(slugify(name), index)
         if first != index:
-            slug = HIDDEN if may_hold_credentials(name) else repr(slugify(name))
+            places = ((key, index), (key, index, "name"))
+            may_show = all(map(file.may_show, places)) and not may_hold_credentials(name)
+            slug = repr(slugify(name)) if may_show else HIDDEN
             what = f"gives the topic name {slug}, which {key}[{first}] has already; rename one of them"
             file.report((key, index, "name"), what)
 

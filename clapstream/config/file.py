@@ -67,6 +67,10 @@ class ConfigFile:
         line = self._document.lines.get(nearest) if location else None
         self.problems.append(Problem(self._name, dotted(location), message, line))
 
+    def may_show(self, location: Location) -> bool:
+        """Whether the value at a location may be repeated: it does not come from a variable of the environment."""
+        return location not in self._document.from_environment
+
     def sorted_problems(self) -> list[Problem]:
         """What is wrong, in the order of the lines."""
         return sorted(self.problems, key=lambda problem: problem.line or 0)
@@ -93,8 +97,7 @@ class ConfigFile:
             for details in error.errors(include_url=False):
                 known = _known_keys(model, details["loc"][:-1]) if details["type"] == "extra_forbidden" else ()
                 location = at + _location(details)
-                may_show = location not in self._document.from_environment
-                self.report(location, explain(details, location, known, may_show=may_show))
+                self.report(location, explain(details, location, known, may_show=self.may_show(location)))
         return None
 
     def _mapping(self) -> dict[str, Value]:

@@ -15,7 +15,7 @@ VALUES = [
     "null", "true", "0", "-1", "1.5", "1e300", "1e999", ".nan", ".inf", "9" * 50, "9" * 290, "9" * 3000, "''",
     "' '", "x", "a b", '"\\0"', f"'{'x' * 1001}'", "[]", "['']", "[1]", "[null]", "{}", "{a: 1}", "yes", "1:30",
 ]  # fmt: skip
-LEGIBLE = re.compile(r"([\w .+-]+ )?(must|is|has|needs|gives|cannot|does) .*")
+LEGIBLE = re.compile(r"([\w .:+-]+ )?(must|is|has|needs|gives|cannot|does) .*")
 CODE = re.compile(
     r"Input|Value|valid |instance|pydantic|regular|pattern|[\^]|\bdict|\bstr\b|\bint\b|None|True|False"
 )

@@ -118,6 +118,12 @@ sources: [{name: "${ROOM} door", type: "${TYPE}", device: "${DEVICE}"}]
         for text in ("mqtt: {host: ${HOST}}", "sources: [${SOURCE}]", "mqtt: {host: a${HOST}}"):
             assert "in { } and [ ] a value with ${NAME} must stand in quotes" in refusal(tmp_path, text, HOST="a")
 
+    def test_its_value_is_not_repeated_as_a_topic(self, tmp_path: Path) -> None:
+        for labels in ("labels: ['${X}', '${X}']", "labels: [{name: '${X}'}, {name: '${X}'}]"):
+            found = refusal(tmp_path, "", f"{labels}\nbackground: [b]", X="hunter2")
+            assert "labels[1].name: gives the topic name ***" in found
+            assert "hunter2" not in found
+
     @pytest.mark.parametrize(
         "setting", ["mqtt: {port: '${X}'}", "model: {device: '${X}'}", "model: {checkpoint: '${X}'}"]
     )

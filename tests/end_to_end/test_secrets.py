@@ -30,6 +30,9 @@ class RefusingCamera(http.server.BaseHTTPRequestHandler):
         if "forbidden" in self.path:
             self.send_error(403)
             return
+        if "/resolve/" in self.path:
+            self.send_error(418)
+            return
         if "moved" in self.path:
             self.send_response(302)
             self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/forbidden?pwd=hunter2")
@@ -38,6 +41,8 @@ class RefusingCamera(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"this is no sound" * 1000)
+
+    do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
@@ -160,3 +165,18 @@ def test_no_secret_is_drawn(camera: str, make_broker: Callable[..., Broker], tmp
     written = start(settings(camera, broker, **login), "-v", "--dashboard", terminal=True)
     text = wait_for(written, lambda text: text.count("127.0.0.1:9") >= 6 and "offline" in text)
     assert not SECRETS.search(text), text
+
+
+@pytest.mark.slow
+def test_no_secret_of_a_hub_mirror_is_logged(camera: str, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub", reason="needs the extra hub")
+    config = tmp_path / "clapstream.yaml"
+    config.write_text("model: {checkpoint: someone/something}")
+    mirror = {"HF_ENDPOINT": f"http://secretuser:hunter2@{camera}", "HF_HOME": str(tmp_path / "hub")}
+    command = [sys.executable, "-m", "clapstream", "bench", "-v", "-c", str(config)]
+    found = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **mirror}, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert found.returncode == 1
+    assert "the hub answers 418" in found.stderr
+    assert not SECRETS.search(found.stdout + found.stderr), found.stderr
