@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _not_url(text: str) -> str:
-    """The text; a URL is refused before it can be told as a file that does not exist."""
+    """Return the text; refuse a URL before a message can repeat it as something that does not exist."""
     if re.search(r":/|:[^/]*@", text):
         raise argparse.ArgumentTypeError(f"{text} is a URL")  # which `_Parser.error` does not repeat
     return text
@@ -130,7 +130,12 @@ def _label(text: str) -> str:
 
 
 def _path(text: str) -> Path:
-    return Path(_not_url(text))
+    """A path, which may be named like a URL only if it exists."""
+    path = Path(text)
+    try:
+        return path if path.exists() else Path(_not_url(text))
+    except OSError:  # a name that is too long, a folder that may not be read
+        return Path(_not_url(text))
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

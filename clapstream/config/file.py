@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from clapstream.config.paths import FileContext
-from clapstream.config.plain_values import number_or_text
+from clapstream.config.plain_values import number_or_text, written_text
 from clapstream.config.problems import Problem, dotted, explain
 from clapstream.config.settings import (
     GateSettings,
@@ -24,7 +24,8 @@ from clapstream.config.settings import (
     WindowSettings,
 )
 from clapstream.config.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
-from clapstream.urls import may_hold_credentials
+from clapstream.slugs import slugify
+from clapstream.urls import HIDDEN, may_hold_credentials
 
 SectionType = TypeVar("SectionType", bound=Section)
 
@@ -71,6 +72,19 @@ class ConfigFile:
         """Whether the value at a location may be repeated: it does not come from a variable of the environment."""
         return location not in self._document.from_environment
 
+    def report_equal_slugs(self, key: str) -> None:
+        """Two entries of the list at `key` whose names have one slug would share their topics."""
+        first_with: dict[str, int] = {}
+        for index, name in _names(self.value.get(key)).items():
+            first = first_with.setdefault(slugify(name), index)
+            if first != index:
+                place = (key, index, "name")
+                may_show = self.may_show(place) and self.may_show(place[:2]) and not may_hold_credentials(name)
+                slug = repr(slugify(name)) if may_show else HIDDEN
+                self.report(
+                    place, f"gives the topic name {slug}, which {key}[{first}] has already; rename one of them"
+                )
+
     def sorted_problems(self) -> list[Problem]:
         """What is wrong, in the order of the lines."""
         return sorted(self.problems, key=lambda problem: problem.line or 0)
@@ -111,6 +125,16 @@ class ConfigFile:
         if value is not None:
             self.report((), "must be a mapping of keys to values at the top")
         return {}
+
+
+def _names(entries: Any) -> dict[int, str]:
+    """Names of a list's entries by index, as far as they have one."""
+    named = {}
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        name = written_text(entry.get("name")) if isinstance(entry, dict) else entry
+        if isinstance(name, str) and name.strip():
+            named[index] = name
+    return named
 
 
 _SECTIONS: dict[str, type[Section]] = {

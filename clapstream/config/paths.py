@@ -22,6 +22,13 @@ class FileContext:
     directory: Path
 
 
+def default_config_directory() -> Path:
+    """Directory of the default clapstream.yaml and labels.yaml: in the wheel, or in the source tree."""
+    package = Path(__file__).parent.parent
+    packaged = package / "default_config"
+    return packaged if packaged.is_dir() else package.parent / "config"
+
+
 PATH_ERROR = "unusable_path"
 """Type of the errors whose message is `{path} {reason}`, where the path may be shown, else the reason alone."""
 

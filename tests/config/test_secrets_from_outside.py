@@ -264,6 +264,10 @@ class TestLogins:
         assert settings.labels.labels == (LabelSettings(name="112", prompts=("911",)),)
         assert settings.labels.background == ("1.0",)
 
+    def test_a_number_and_a_text_can_be_one_name(self, tmp_path: Path) -> None:
+        text = "sources: [{name: 8, type: microphone}, {name: '8', type: pcm}]"
+        assert "sources[1].name: gives the topic name '8', which sources[0] has already" in refusal(tmp_path, text)
+
     @pytest.mark.parametrize(
         ("content", "said"),
         [(b"", "is empty"), (b"user\nhunter2\n", "must hold one line"), (b"hunter2\xff", "is not UTF-8 text")],
