@@ -11,7 +11,7 @@ HIDDEN = "***"
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,19})://", re.IGNORECASE)
 _ADDRESS = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.-]+)?\]|[\w.-]*)(?::([0-9]{1,5}))?", re.IGNORECASE)
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
-_CREDENTIALS = re.compile(r"[@\uFF20]|:/|%40|%3a%2f|(pass(word|wd)?|pwd|secret|token)\w*[=:]", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"[@\uFF20]|:/|%40|%3a%2f|(pass(word|wd)?|pwd|secret|token)\w{0,40}[=:]", re.IGNORECASE)
 
 
 def shown_url(url: str) -> str:
@@ -39,9 +39,11 @@ def authority(rest: str) -> str:
 
 
 def host_after_path(rest: str) -> bool:
-    """Whether the host that was meant is behind the first `/`, `?` or `#`, which belong to a password."""
-    path = rest[len(authority(rest)) :]
-    return "@" in path and _is_certain(_address(authority(path.rpartition("@")[2])))
+    """Whether the host that was meant is behind the first `/`, `?` or `#`, as in `user:1/2@camera:554/name`."""
+    front = authority(rest)
+    path, at, after = rest[len(front) :].rpartition("@")
+    is_password = at and ":" in front and "@" not in front and re.fullmatch(r"[/?#][^/=]*", path)
+    return bool(is_password) and _is_certain(_address(authority(after)))
 
 
 def _shown_address(rest: str) -> str | None:

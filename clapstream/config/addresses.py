@@ -55,8 +55,8 @@ def check_stream_url(url: str) -> str:
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme, re.IGNORECASE):
         raise ValueError("must be a URL such as rtsp://camera/1")
     scheme = scheme.lower()
-    if scheme in ("file", "pipe"):
-        raise ValueError("must be the URL of a network stream; a file is a source of type: recording")
+    if scheme in ("file", "unix"):
+        return f"{scheme}://{rest}"
     if scheme not in STREAM_SCHEMES:
         raise ValueError(f"begins with an unknown scheme; known are {', '.join(STREAM_SCHEMES)}")
     if fault := _authority_fault(scheme, rest):
@@ -97,11 +97,8 @@ def _host_fault(host: str) -> str:
     if not host:
         return "it is empty"
     if ":" in host or host.startswith("["):
-        return (
-            ""
-            if _is_address(re.sub(r"^\[(.*)\]$", r"\1", host), ipaddress.IPv6Address)
-            else "this is no IPv6 address"
-        )
+        bare = re.sub(r"^\[(.*)\]$", r"\1", host)
+        return "" if _is_address(bare, ipaddress.IPv6Address) else "this is no IPv6 address"
     if re.fullmatch(r"[0-9.]+", host):
         fault = "an IPv4 address is four numbers from 0 to 255, without leading zeros"
         return "" if _is_address(host, ipaddress.IPv4Address) else fault

@@ -21,7 +21,7 @@ def _clean_text(text: str) -> str:
     cleaned = " ".join(visible.split())
     if not cleaned:
         raise ValueError("must not be empty")
-    if re.search(r":/|[^\s:]:\S*@", cleaned):  # it would be shown, logged and published
+    if re.search(r"://|[^\s:]:\S*@", cleaned):  # it would be shown, logged and published
         raise ValueError("must not hold a URL or a password")
     return cleaned
 
@@ -135,7 +135,7 @@ FromNumber = BeforeValidator(written_text)
 Text = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_clean_text)]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Topic = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_topic)]
-Host = Annotated[str, FromNumber, AfterValidator(check_broker_host)]
+Host = Annotated[str, Field(max_length=300), FromNumber, AfterValidator(check_broker_host)]
 Username = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_check_username)]
 Revision = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_revision)]
 UrlFile = Annotated[FilePath, AfterValidator(_check_url_file)]

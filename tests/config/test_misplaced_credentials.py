@@ -142,7 +142,7 @@ def test_no_setting_repeats_it(
     entry = yaml_line(section, key, value if value[0] in "[{" else f"'{value}'")
     (tmp_path / "labels.yaml").write_text(LABELS)
     (tmp_path / "clapstream.yaml").write_text(entry if key == "labels" else f"labels: labels.yaml\n{entry}\n")
-    code = main(["check", "-c", str(tmp_path / "clapstream.yaml")])
+    code = main(["check", "-v", "-c", str(tmp_path / "clapstream.yaml")])
     captured = capsys.readouterr()
     assert code in (0, 2)
     assert "hunter2" not in captured.out + captured.err
