@@ -90,14 +90,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
         config.write_text(yaml.safe_dump({**directories, **settings}))
         command = [sys.executable, "-m", "clapstream", "run", *arguments, "-c", str(config)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "200", "LINES": "60"}
-        with written.open("wb") as file:
-            if not terminal:
-                started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file))
-                return written
+        if not terminal:
+            with written.open("wb") as file:
+                started.append(
+                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment)
+                )
+            return written
+        written.touch()
         outer, inner = pty.openpty()
-        started.append(
-            subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, env=environment, close_fds=True)
-        )
+        started.append(subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, env=environment))
         os.close(inner)
         threading.Thread(target=_copy, args=(outer, written), daemon=True).start()
         return written
