@@ -146,7 +146,7 @@ def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
         device=f"{settings.model.device}, loading",
         node=settings.node,
         sources=names,
-        broker=None if settings.mqtt is None else f"{settings.mqtt.host}:{settings.mqtt.port}",
+        broker=None if settings.mqtt is None else settings.mqtt.address,
     )
 
 

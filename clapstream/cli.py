@@ -9,9 +9,11 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from clapstream import __version__
 from clapstream.leaving import hold_hangups, leave_at_a_signal
@@ -19,6 +21,7 @@ from clapstream.memory import share_arenas
 from clapstream.quick_imports import quick_imports
 from clapstream.terminal import Terminal, prepare_standard_streams
 from clapstream.threads import share_the_machine
+from clapstream.urls import may_hold_credentials
 
 OK = 0
 
@@ -49,13 +52,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats no argument that may hold a password: what a terminal shows ends in a log or a forum."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments and exit with 2."""
+        if may_hold_credentials(message):
+            message = (
+                "a URL or a password is no argument here (it is not repeated, it may be secret); "
+                "cameras and the broker go into clapstream.yaml"
+            )
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="clapstream", description="Tells what a home sounds like: labels in plain words, events over MQTT."
     )
     parser.add_argument("--version", action="version", version=f"clapstream {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("-v", "--verbose", action="store_true", help="log every window too")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -82,8 +98,10 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--dashboard", action=argparse.BooleanOptionalAction, default=None, help="as for run")
 
     tag = add("tag", "tag:run", "tell what is in sound files, window by window")
-    tag.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any format libsndfile reads")
-    tag.add_argument("--label", action="append", metavar="TEXT", help="listen for this instead of the label file's")
+    tag.add_argument("files", nargs="+", type=_path, metavar="FILE", help="any format libsndfile reads")
+    tag.add_argument(
+        "--label", type=_label, action="append", metavar="TEXT", help="listen for this instead of the label file's"
+    )
     tag.add_argument("--json", action="store_true", help="one JSON object a line")
     tag.add_argument("--all", action="store_true", help="every label, not only those above their threshold")
     _add_config(tag)
@@ -95,18 +113,40 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config(add("bench", "bench:run", "measure how fast this machine hears", always_on=True))
 
     evaluate = add("eval", "evaluate:run", "zero-shot accuracy on a list of labelled files")
-    evaluate.add_argument("csv", type=Path, metavar="CSV", help="columns file, label and, if you like, fold")
-    evaluate.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
-    evaluate.add_argument("--audio-folder", type=Path, help="where the files are (default: beside the CSV)")
+    evaluate.add_argument("csv", type=_path, metavar="CSV", help="columns file, label and, if you like, fold")
+    evaluate.add_argument("--checkpoint", type=_not_url, default="bundled", help="bundled, a directory or a hub id")
+    evaluate.add_argument("--audio-folder", type=_path, help="where the files are (default: beside the CSV)")
     evaluate.add_argument("--template", default=None, help="prompt, with {label} in it")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    evaluate.add_argument("--plot", type=Path, metavar="PNG", help="write a picture of the confusions")
+    evaluate.add_argument("--plot", type=_path, metavar="PNG", help="write a picture of the confusions")
     return parser
+
+
+def _not_url(text: str) -> str:
+    """Return the text; refuse a URL before a message can repeat it as something that does not exist."""
+    if re.search(r":/|:[^/]*@", text):
+        raise argparse.ArgumentTypeError(f"{text} is a URL")  # which `_Parser.error` does not repeat
+    return text
+
+
+def _label(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return _not_url(text)
+
+
+def _path(text: str) -> Path:
+    """A path, which may be named like a URL only if it exists."""
+    path = Path(text)
+    try:
+        return path if path.exists() else Path(_not_url(text))
+    except OSError:  # a name that is too long, a folder that may not be read
+        return Path(_not_url(text))
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="clapstream.yaml (default: the packaged one)"
+        "-c", "--config", type=_path, metavar="FILE", help="clapstream.yaml (default: the packaged one)"
     )
 
 
@@ -121,5 +161,7 @@ def _set_up_logging(verbose: bool) -> None:
     else:
         line = "%(asctime)s %(levelname)-7s %(message)s"
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=line, stream=sys.stderr)
-    for chatty in ("asyncio", "aiomqtt", "matplotlib", "httpx", "filelock"):
+    for chatty in ("asyncio", "aiomqtt", "matplotlib", "httpx", "httpx2", "httpcore", "httpcore2", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It shows the whole URL of each failed attempt, which may hold a password; the failure itself is reported.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)

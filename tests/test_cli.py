@@ -69,6 +69,21 @@ def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str])
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize("label", ["", " ", "rtsp://user:hunter2@camera"])
+def test_a_label_that_is_none_is_a_usage_error(label: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["tag", "--label", label, "a.wav"])
+    assert caught.value.code == 2
+    assert "hunter2" not in capsys.readouterr().err
+
+
+def test_a_file_that_is_named_like_a_url_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "12:30@porch.yaml").write_text("node: home")
+    assert main(["check", "-c", str(tmp_path / "12:30@porch.yaml")]) == 0
+    assert main(["check", "-c", str(tmp_path / ("a" * 300))]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
 def test_check_approves_of_the_packaged_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
     assert capsys.readouterr().out.startswith("OK: listens to microphone")

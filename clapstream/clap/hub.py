@@ -123,7 +123,7 @@ class CheckpointSource:
                 return None
             raise HubUnreachableError(
                 f"{name}: {filename} is not in the cache, and the hub is offline or cannot be reached: "
-                f"{error.__cause__ or error}"
+                f"{_without_url(error.__cause__ or error)}"
             ) from error
         except errors.EntryNotFoundError:
             return None
@@ -145,7 +145,7 @@ class CheckpointSource:
             case errors.RevisionNotFoundError():
                 return f"has no revision {self.revision!r}"
             case _:
-                return f"{filename} could not be downloaded: {error}"
+                return f"{filename} could not be downloaded: {_without_url(error)}"
 
     def _known_to_be_absent(self, filename: str) -> bool:
         """Whether the cache remembers that the hub has no such file."""
@@ -158,6 +158,12 @@ class CheckpointSource:
             revision=self.revision,
         )
         return found is _CACHED_NO_EXIST
+
+
+def _without_url(error: BaseException) -> str:
+    """What a failed request was about, without its URL: the user's mirror of the hub may need a password."""
+    response = getattr(error, "response", None)
+    return str(error) if response is None else f"the hub answers {response.status_code}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo
 
-
-@dataclass(frozen=True, slots=True)
-class FileContext:
-    """Where settings come from: relative paths are meant from `directory`, and must exist."""
-
-    directory: Path
+from clapstream.config.addresses import check_broker_host, check_stream_url
+from clapstream.config.paths import FileContext, FilePath
+from clapstream.config.plain_values import written_text
+from clapstream.config.secret_files import explain_unreadable, read_secret
 
 
 def _clean_text(text: str) -> str:
@@ -26,6 +21,8 @@ def _clean_text(text: str) -> str:
     cleaned = " ".join(visible.split())
     if not cleaned:
         raise ValueError("must not be empty")
+    if re.search(r"://|[^\s:]:\S*@", cleaned):  # it would be shown, logged and published
+        raise ValueError("must not hold a URL or a password")
     return cleaned
 
 
@@ -34,41 +31,31 @@ def tuple_from_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def check_mapping(value: Any) -> Any:
+    """A section's keys and values, or the section itself."""
+    if isinstance(value, (dict, BaseModel)):
+        return value
+    raise ValueError("must be a mapping of keys to values")
+
+
 def defaults_when_empty(value: Any) -> Any:
     """A section whose keys are all commented out reads as null: it means the defaults."""
     return {} if value is None else value
 
 
-def _resolve(value: Any, info: ValidationInfo) -> Any:
-    """Path from text, relative to the file that names it."""
-    if not isinstance(value, str):
-        return value
-    if not value or "\0" in value:
-        raise ValueError("must be a path")
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError("starts with ~, but there is no such home directory") from error
-    return info.context.directory / path if isinstance(info.context, FileContext) else path
+MOST_DEVICES = 1_000
+MOST_CHANNELS = 1_024
 
 
-def _must_be_file(path: Path, info: ValidationInfo) -> Path:
-    if not isinstance(info.context, FileContext):
-        return path
-    try:
-        if path.is_file():
-            return path
-        reason = "is a directory; a file is needed" if path.is_dir() else "does not exist"
-    except OSError as error:  # no permission on the way, a name that is too long
-        reason = f"cannot be reached: {error.strerror}"
-    raise ValueError(f"{path} {reason}")
+def _is_index(value: Any, count: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count
 
 
 def check_device(value: Any) -> Any:
     """Which sound card: None, an index or part of a name."""
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and "://" in value:
+        raise ValueError("must be a sound card, not a URL")
+    if value is None or _is_index(value, MOST_DEVICES) or (isinstance(value, str) and value.strip()):
         return value
     raise ValueError(
         "must be part of a device's name, its index from `clapstream devices`, or null for the default"
@@ -77,31 +64,47 @@ def check_device(value: Any) -> Any:
 
 def check_channel(value: Any) -> Any:
     """Which channel of a sound card: a word or an index."""
-    if value in ("mix", "left", "right") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value in ("mix", "left", "right") or _is_index(value, MOST_CHANNELS):
         return value
-    raise ValueError("must be mix, left, right or a channel index from 0")
+    raise ValueError(f"must be mix, left, right or a channel index from 0 to {MOST_CHANNELS - 1}")
 
 
-def _check_url(url: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f]+", url.get_secret_value(), re.IGNORECASE):
-        raise ValueError("must be a URL such as rtsp://camera/1")
-    return url
+def _check_url(url: SecretStr, info: ValidationInfo) -> SecretStr:
+    if not isinstance(info.context, FileContext):
+        return url
+    return SecretStr(check_stream_url(url.get_secret_value()))
 
 
-def check_checkpoint(value: Any, info: ValidationInfo) -> Any:
-    """`bundled`, a directory (made absolute when it comes from a file) or a hub id."""
-    if not isinstance(value, str) or value == "bundled" or not isinstance(info.context, FileContext):
-        return value
-    path: Path = _resolve(value, info)
+def _check_url_file(path: Path) -> Path:
+    read_url(path)
+    return path
+
+
+def read_url(path: Path) -> SecretStr:
+    """The URL that a file holds; ValueError says what is wrong with it."""
     try:
-        if path.is_dir():
-            return str(path)
+        url = read_secret(path)
     except OSError as error:
-        raise ValueError(f"{path} cannot be reached: {error.strerror}") from error
-    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", value):
-        return value
-    allowed = "bundled, a directory or a hub id such as laion/clap-htsat-unfused"
-    raise ValueError(f"{path} is not a directory; allowed is {allowed}")
+        fault = explain_unreadable(error)
+    else:
+        return SecretStr(check_stream_url(url))
+    raise ValueError(fault)
+
+
+def _check_username(username: str) -> str:
+    if not username:
+        raise ValueError("must not be empty; null logs in without a user name")
+    if "://" in username:
+        raise ValueError("must be the user name alone, not a URL")
+    if any(unicodedata.category(character) == "Cc" for character in username):
+        raise ValueError("must not hold control characters")
+    return username
+
+
+def _check_revision(revision: str) -> str:
+    if not re.fullmatch(r"[^\s:~^?*\[\\\x00-\x1f\x7f]+", revision):
+        raise ValueError("must be a branch, a tag or a commit of the hub")
+    return revision
 
 
 def check_model_device(value: Any) -> Any:
@@ -112,6 +115,8 @@ def check_model_device(value: Any) -> Any:
 
 
 def _check_topic(topic: str) -> str:
+    if "://" in topic:
+        raise ValueError("must be a topic, not a URL")
     if topic.startswith(("/", "$")) or topic.endswith("/") or not re.fullmatch(r"[^\s#+\x00-\x1f\x7f]+", topic):
         raise ValueError("must be a topic without spaces, #, +, a leading $, or a slash at either end")
     return topic
@@ -119,35 +124,21 @@ def _check_topic(topic: str) -> str:
 
 def tls_or_none(value: Any) -> Any:
     """`{ca_file: null, cert_file: null, key_file: null}`, the written-out default, is no TLS."""
-    if value == {}:
+    if value == {} or isinstance(value, (str, bool)):
         raise ValueError("must name ca_file: a file, or system for the system's authorities; null is no TLS")
     return None if isinstance(value, dict) and all(item is None for item in value.values()) else value
 
 
-def user_directory(systemd_variable: str, xdg_variable: str, home_part: str) -> Callable[[Any], Any]:
-    """Validator that puts a directory of ours in the place of null: where systemd says, else where XDG says."""
+FromNumber = BeforeValidator(written_text)
+"""Text that may look like a number: a node, a user name or a topic made of digits."""
 
-    def directory_when_null(value: Any) -> Any:
-        if value is not None:
-            return value
-        if from_systemd := os.environ.get(systemd_variable):
-            return Path(from_systemd.partition(":")[0])
-        from_xdg = os.environ.get(xdg_variable, "")
-        if from_xdg.startswith("/"):
-            return Path(from_xdg) / "clapstream"
-        try:
-            return Path.home() / home_part / "clapstream"
-        except RuntimeError as error:
-            raise ValueError("has no default without a home directory; name a directory") from error
-
-    return directory_when_null
-
-
-Text = Annotated[str, Field(max_length=1000), AfterValidator(_clean_text)]
-FilePath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_must_be_file)]
-DirectoryPath = Annotated[Path, BeforeValidator(_resolve)]
+Text = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_clean_text)]
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
-Topic = Annotated[str, Field(max_length=200), AfterValidator(_check_topic)]
+Topic = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_topic)]
+Host = Annotated[str, Field(max_length=300), FromNumber, AfterValidator(check_broker_host)]
+Username = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_check_username)]
+Revision = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_revision)]
+UrlFile = Annotated[FilePath, AfterValidator(_check_url_file)]
 SecretUrl = Annotated[
     SecretStr,
     BeforeValidator(lambda value: SecretStr(value) if isinstance(value, str) else value),

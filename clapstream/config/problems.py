@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,10 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from clapstream.config.advice import advice, explain_unknown_key
+from clapstream.config.paths import PATH_ERROR
 from clapstream.config.yaml_reader import Location
+from clapstream.urls import HIDDEN, may_hold_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,13 @@ class ConfigError(Exception):
 
 
 def dotted(location: Location) -> str:
-    """`("sources", 1, "pace")` as `sources[1].pace`; keys that are no plain words are quoted."""
+    """`("sources", 1, "pace")` as `sources[1].pace`; keys that are no plain words are quoted, or hidden."""
     text = ""
     for part in location:
         if isinstance(part, int):
             text += f"[{part}]"
+        elif may_hold_credentials(part):
+            text += f".{HIDDEN}" if text else HIDDEN
         else:
             word = part if re.fullmatch(r"[\w-]{1,80}", part) else json.dumps(part[:80])
             text += f".{word}" if text else word
@@ -78,42 +82,59 @@ _LIMIT_MESSAGES = {
     "string_too_long": ("max_length", "must be at most {} characters long"),
     "literal_error": ("expected", "must be {}"),
     "union_tag_invalid": ("expected_tags", "has an unknown type; known are {}"),
-    "string_pattern_mismatch": ("pattern", "must match {}"),
     "value_error": ("error", "{}"),
 }
 
-
-def explain(error: ErrorDetails, known_keys: Iterable[str]) -> str:
-    """Message for one of pydantic's errors; `known_keys` are those allowed where an unknown one stands."""
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        return _explain_unknown_key(str(error["loc"][-1]), sorted(known_keys))
-    if kind in _TYPE_MESSAGES:
-        message = _TYPE_MESSAGES[kind]
-    elif kind in _LIMIT_MESSAGES:
-        key, template = _LIMIT_MESSAGES[kind]
-        limit = error.get("ctx", {})[key]
-        message = template.format(f"{limit:g}" if isinstance(limit, float) else limit)
-    else:
-        message = error["msg"].replace("Input should be", "must be")
-    return message + _given(error) if message.startswith("must ") else message
+_NEVER_SHOWN = ("host", "url", "url_file", "username", "password_file", "key_file")
+"""Fields whose value may be a secret that looks like nothing in particular, such as a password without a file."""
 
 
-def _explain_unknown_key(key: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1)
-    suggestion = f"did you mean {nearest[0]}? " if nearest else ""
-    return f"is not known; {suggestion}known here: {', '.join(known)}"
+_NOT_A_SECTION = ("model_type", "model_attributes_type", "tuple_type")
 
 
-def _given(error: ErrorDetails) -> str:
-    """`, not 'slow'`: the value that was given, unless it is long, structured or may hold a secret."""
+def explain(error: ErrorDetails, location: Location, known_keys: Iterable[str], *, may_show: bool) -> str:
+    """Message for one of pydantic's errors at `location`; `known_keys` are allowed in place of an unknown one.
+
+    The value that was given is repeated only if it `may_show` and if it cannot be, or hold, a URL or a password.
+    """
+    if error["type"] == "extra_forbidden":
+        return explain_unknown_key(str(location[-1]), sorted(known_keys))
     value: Any = error["input"]
-    if error["loc"] and error["loc"][-1] in ("url", "username"):
-        return ""
+    if isinstance(value, str) and (_is_secret(location, error["type"]) or may_hold_credentials(value)):
+        may_show = False
+    message = _message(error, may_show)
+    if message.startswith("must ") and may_show:
+        message += _given(value)
+    instead = advice(location, value)
+    return f"{message}; {instead}" if instead else message
+
+
+def _is_secret(location: Location, kind: str) -> bool:
+    """Whether any text at this field may be a secret; text in the place of a section may be anything."""
+    return kind in _NOT_A_SECTION or (bool(location) and location[-1] in _NEVER_SHOWN)
+
+
+def _message(error: ErrorDetails, may_show: bool) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == PATH_ERROR:
+        return f"{context['path']} {context['reason']}" if may_show else str(context["reason"])
+    if kind in _TYPE_MESSAGES:
+        return _TYPE_MESSAGES[kind]
+    if kind in _LIMIT_MESSAGES:
+        key, template = _LIMIT_MESSAGES[kind]
+        limit = context[key]
+        return template.format(f"{limit:.12g}" if isinstance(limit, float) else limit)
+    return error["msg"].replace("Input should be", "must be")
+
+
+def _given(value: Any) -> str:
+    """`, not 'slow'`: the value that was given, unless it is long or structured."""
     if value is None:
         return ", not null"
     if isinstance(value, bool):
         return f", not {str(value).lower()}"
-    if isinstance(value, (str, int, float)) and len(repr(value)) <= 40:
+    if isinstance(value, (int, float)) and len(str(value)) <= 40:
+        return f", not {getattr(value, 'text', value)}"
+    if isinstance(value, str) and 0 < len(value) <= 40:
         return f", not {value!r}"
     return ""

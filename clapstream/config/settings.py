@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,22 +15,27 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from clapstream.config.fields import (
-    DirectoryPath,
-    FilePath,
+    Host,
+    Revision,
     Score,
     SecretUrl,
     Text,
     Topic,
+    UrlFile,
+    Username,
     check_channel,
-    check_checkpoint,
     check_device,
+    check_mapping,
     check_model_device,
     defaults_when_empty,
+    read_url,
     tls_or_none,
     tuple_from_list,
-    user_directory,
 )
+from clapstream.config.paths import DirectoryPath, FilePath, check_checkpoint, user_directory
+from clapstream.config.secret_files import credential, read_secret
 from clapstream.slugs import slugify
+from clapstream.urls import shown_url
 
 LONGEST_WINDOW_SECONDS = 10.0
 """CLAP was trained on 10 s: more would be cut off."""
@@ -84,18 +88,28 @@ class PcmSettings(_Source):
 
 
 class StreamSettings(_Source):
-    """A network stream. The URL may carry a password or a token: it shows only through `shown_url`."""
+    """A network stream. The URL, given or read from `url_file`, may carry a password: see `shown_url`."""
 
     type: Literal["stream"] = "stream"
-    url: SecretUrl
+    url_file: UrlFile | None = None
+    url: SecretUrl = Field(default=None, validate_default=True)
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _url_or_file(cls, url: Any, info: ValidationInfo) -> Any:
+        if "url_file" not in info.data:  # reported as wrong: any URL will do
+            return "rtsp://camera" if url is None else url
+        url_file = info.data["url_file"]
+        if url is None and url_file is None:
+            raise ValueError("is missing; give url, or url_file: a file that holds it")
+        if url is not None and url_file is not None:
+            raise ValueError("is given together with url_file; keep one of them")
+        return read_url(url_file) if url is None else url
 
     @property
     def shown_url(self) -> str:
-        """The URL without user, password, query and fragment: safe to log."""
-        scheme, _, rest = self.url.get_secret_value().partition("://")
-        # The last @, wherever it is: a password may hold any of the characters that should be escaped.
-        address = re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
-        return f"{scheme}://{address}"
+        """Scheme, host and port of the URL: safe to log."""
+        return shown_url(self.url.get_secret_value())
 
 
 SourceSettings = MicrophoneSettings | RecordingSettings | PcmSettings | StreamSettings
@@ -107,7 +121,7 @@ class ModelSettings(Section):
     checkpoint: Annotated[str, Field(min_length=1), BeforeValidator(check_checkpoint)] = "bundled"
     device: Annotated[str, BeforeValidator(check_model_device)] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    revision: str | None = None
+    revision: Revision | None = None
 
 
 class WindowSettings(Section):
@@ -201,16 +215,16 @@ class SpoolSettings(Section):
     """How much is kept on disk for a broker that is away; the oldest goes first."""
 
     max_messages: int = Field(default=10_000, ge=0, le=10_000_000)
-    max_age_seconds: float = Field(default=7 * 86_400.0, ge=0.0)
+    max_age_seconds: float = Field(default=7 * 86_400.0, ge=0.0, le=3650 * 86_400.0)
 
 
 class MqttSettings(Section):
     """The broker. The password is no field: `password()` fetches it where it is used."""
 
-    host: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s/@]+$")] = "localhost"
+    host: Host = "localhost"
     port: int = Field(default=1883, ge=1, le=65_535)
-    username: str | None = None
-    password_file: FilePath | None = Field(default=None, validate_default=True)
+    username: Username | None = Field(default=None, repr=False)
+    password_file: FilePath | None = None
     base_topic: Topic = "clapstream"
     discovery_prefix: Topic = "homeassistant"
     protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)] = "5"
@@ -218,38 +232,30 @@ class MqttSettings(Section):
     tls: Annotated[TlsSettings | None, BeforeValidator(tls_or_none)] = None
     spool: Annotated[SpoolSettings, BeforeValidator(defaults_when_empty)] = SpoolSettings()
 
-    @field_validator("password_file")
-    @classmethod
-    def _check_password_file(cls, password_file: Path | None, info: ValidationInfo) -> Path | None:
-        if password_file is not None and info.data.get("username", "") is None:
-            raise ValueError("is given without a username")
-        return password_file
+    @property
+    def address(self) -> str:
+        """Host and port, as messages show them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def password(self, environment: Mapping[str, str] = os.environ) -> str | None:
         """The password from `password_file`, $CLAPSTREAM_MQTT_PASSWORD or systemd's credential `mqtt_password`.
 
-        Read anew on each call, so that a changed file counts at the next connect. Raises OSError and
-        UnicodeDecodeError for a file that cannot be read.
+        Read anew on each call, so that a changed file counts at the next connect. Raises OSError for a file that
+        cannot be read.
         """
         if self.password_file is not None:
-            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        return environment.get("CLAPSTREAM_MQTT_PASSWORD") or _credential("mqtt_password", environment)
+            return read_secret(self.password_file)
+        return environment.get("CLAPSTREAM_MQTT_PASSWORD") or credential("mqtt_password", environment)
 
     def user(self, environment: Mapping[str, str] = os.environ) -> str | None:
         """Who logs in: `username`, else systemd's credential `mqtt_username`; raises as `password` does."""
-        return self.username if self.username is not None else _credential("mqtt_username", environment)
-
-
-def _credential(name: str, environment: Mapping[str, str]) -> str | None:
-    """A credential that systemd handed over, see systemd.exec(5); None if there is none of that name."""
-    path = Path(environment.get("CREDENTIALS_DIRECTORY", "/nonexistent"), name)
-    return path.read_text(encoding="utf-8").rstrip("\r\n") if path.is_file() else None
+        return self.username if self.username is not None else credential("mqtt_username", environment)
 
 
 class _MainKeys(Section):
     node: Text = "home"
     sources: Annotated[
-        tuple[Annotated[SourceSettings, Field(discriminator="type")], ...],
+        tuple[Annotated[SourceSettings, Field(discriminator="type"), BeforeValidator(check_mapping)], ...],
         BeforeValidator(tuple_from_list),
         Field(min_length=1),
     ] = (MicrophoneSettings(name="microphone"),)
@@ -280,6 +286,13 @@ class Settings(_MainKeys):
     """Everything the daemon needs to know, labels included."""
 
     labels: LabelSet
+
+    @property
+    def secret_files(self) -> tuple[Path, ...]:
+        """Files that hold passwords and the URLs of cameras."""
+        urls = [source.url_file for source in self.sources if isinstance(source, StreamSettings)]
+        login = [] if self.mqtt is None else [self.mqtt.password_file]
+        return tuple(path for path in (*login, *urls) if path is not None)
 
 
 class LabelsFile(Section):

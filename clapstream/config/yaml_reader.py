@@ -3,15 +3,20 @@
 PyYAML's safe loader still expands a few lines of aliases into gigabytes, lets the last of two equal keys win,
 recurses as deep as the text is nested and turns `1:30` into 90, `no` into false and `2024-01-01` into a date. Here
 size, depth and the number of values are bounded, duplicate keys are problems, and only the JSON types exist.
+Values may hold environment variables (`${NAME}`), keys may not.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+
+from clapstream.config.environment import VariableError, expand_variables
+from clapstream.config.plain_values import number_or_text, plain_value
+from clapstream.config.yaml_errors import explain_syntax_error
 
 LARGEST_FILE_BYTES = 256 * 1024
 DEEPEST_NESTING = 20
@@ -29,30 +34,41 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed file: its value, the line (from 1) of every value in it, and what had to be left out and why."""
+    """A parsed file: its value, the line (from 1) of every value in it, and what had to be left out and why.
+
+    `from_environment` is where values hold an environment variable: they may be secrets.
+    """
 
     value: Value = None
     lines: dict[Location, int] = field(default_factory=dict)
     problems: list[tuple[Location, str]] = field(default_factory=list)
+    from_environment: set[Location] = field(default_factory=set)
 
 
-def read_yaml(path: Path) -> Document:
+def read_yaml(path: Path, environment: Mapping[str, str]) -> Document:
     """Read a YAML file; raises `UnreadableError` for anything that is not a small, sane, single YAML document."""
-    return parse_yaml(_read_text(path))
+    return parse_yaml(_read_text(path), environment)
 
 
-def parse_yaml(text: str) -> Document:
+def parse_yaml(text: str, environment: Mapping[str, str]) -> Document:
     """Parse YAML text; raises `UnreadableError` (see `read_yaml`)."""
+    node, fault = _compose(text)
+    if fault:  # not raised where it was found: PyYAML's error, which quotes the file, would be its context
+        raise UnreadableError(fault)
+    return Document() if node is None else _Builder(environment).build(node)
+
+
+def _compose(text: str) -> tuple[yaml.Node | None, str]:
+    """The root node, or what is wrong with the text; raises `UnreadableError` where it is too deep."""
     try:
         _refuse_deep_nesting(text)
-        node = yaml.compose(text, Loader=_Loader)
+        return yaml.compose(text, Loader=_Loader), ""
     except yaml.MarkedYAMLError as error:
-        raise UnreadableError(_explain(error, text)) from error
+        return None, explain_syntax_error(error, text)
     except yaml.reader.ReaderError as error:
-        raise UnreadableError(f"has a character that YAML forbids (U+{error.character:04X})") from error
+        return None, f"has a character that YAML forbids (U+{error.character:04X})"
     except (ValueError, OverflowError) as error:  # PyYAML lets these through for "\U00110000" and %YAML 9...9
-        raise UnreadableError(f"is not valid YAML: {error}") from error
-    return Document() if node is None else _Builder().build(node)
+        return None, f"is not valid YAML: {error}"
 
 
 def _read_text(path: Path) -> str:
@@ -77,32 +93,13 @@ def _read_text(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's scanner and composer; what a plain word means is decided by `_plain_value`."""
+    """PyYAML's scanner and composer; what a plain word means is decided by `plain_value`."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 (the superclass declares it so)
 
 
 _PLAIN_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 """What the composer gives to values without a tag of their own."""
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})")
-_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-
-
-def _plain_value(text: str) -> Value:
-    """What an unquoted word means: YAML 1.2's null, booleans and decimal numbers; anything else is text."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text.partition(".")[0]):
-        return float(text)
-    return text
 
 
 def _refuse_deep_nesting(text: str) -> None:
@@ -124,13 +121,15 @@ _TOO_DEEP = f"nested deeper than {DEEPEST_NESTING} levels"
 class _Builder:
     """Turns composed nodes into plain values, counting what aliases expand to."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._lines: dict[Location, int] = {}
         self._problems: list[tuple[Location, str]] = []
+        self._from_environment: set[Location] = set()
 
     def build(self, node: yaml.Node) -> Document:
         """Document of a root node; raises `UnreadableError` when it is too large or too deep."""
-        return Document(self._value(node, ()), self._lines, self._problems)
+        return Document(self._value(node, ()), self._lines, self._problems, self._from_environment)
 
     def _value(self, node: yaml.Node, location: Location) -> Value:
         self._lines[location] = node.start_mark.line + 1
@@ -139,16 +138,26 @@ class _Builder:
         if len(self._lines) > MOST_VALUES:
             raise UnreadableError(f"has more than {MOST_VALUES} values (aliases count as often as they are used)")
         if node.tag not in _PLAIN_TAGS:
-            self._problems.append(
-                (location, f"YAML tags such as {node.tag!r} are not supported; leave the tag out")
-            )
+            self._problems.append((location, _explain_tag(node.tag)))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, location)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*location, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)  # the third and last kind
-        text = self._whole(node.value, location)
-        return _plain_value(text) if node.style is None else text
+        return self._scalar(self._whole(node.value, location), location, plain=node.style is None)
+
+    def _scalar(self, text: str, location: Location, *, plain: bool) -> Value:
+        """What a word means. A variable may hold a number even in quotes, which { } and [ ] ask for."""
+        if "${" not in text:
+            return plain_value(text) if plain else text
+        self._from_environment.add(location)
+        try:
+            expanded = expand_variables(text, self._environment)
+        except VariableError as error:
+            self._problems.append((location, str(error)))
+            return text
+        value = plain_value(expanded) if plain else number_or_text(expanded)
+        return expanded if value is None else value
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Value]:
         mapping: dict[str, Value] = {}
@@ -174,15 +183,7 @@ class _Builder:
             return text.encode(errors="replace").decode()
 
 
-def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
-    """One line for a syntax error; tabs, the most common cause, are named as such."""
-    mark = error.problem_mark or error.context_mark
-    reason = " ".join(part for part in (error.context, error.problem) if part)
-    if mark is None:
-        return f"is not valid YAML: {reason}"
-    lines = text.splitlines()
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    indentation = line[: len(line) - len(line.lstrip())]
-    if "\t" in indentation or line[mark.column : mark.column + 1] == "\t":
-        return f"line {mark.line + 1}: a tab is used for indentation; YAML allows only spaces there"
-    return f"line {mark.line + 1}, column {mark.column + 1}: is not valid YAML: {reason}"
+def _explain_tag(tag: str) -> str:
+    if tag in ("!secret", "!env_var"):
+        return f"{tag} is not known here; write ${{NAME}} for an environment variable, or name a file (url_file)"
+    return "begins with !, a YAML tag, which is not supported; put text that begins with ! in quotes"

@@ -110,7 +110,7 @@ class MqttSink:
         self._on_state = on_state
         self._patience = patience or Patience()
         self._backoff = Backoff(self._patience.first_retry, self._patience.longest_retry)
-        self._address = f"{settings.host}:{settings.port}"
+        self._address = settings.address
         self._state: State = "connecting"
         self._connected_at = 0.0
         self._told: set[str] = set()

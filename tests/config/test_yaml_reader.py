@@ -26,7 +26,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
 )
 def test_what_words_mean(text: str, value: object) -> None:
-    document = parse_yaml(text)
+    document = parse_yaml(text, {})
     assert document.value == value
     assert repr(document.value) == repr(value)  # 1, 1.0 and True are equal
     assert document.problems == []
@@ -51,7 +51,7 @@ def test_what_words_mean(text: str, value: object) -> None:
 )
 def test_what_is_refused(text: str, reason: str) -> None:
     with pytest.raises(UnreadableError) as raised:
-        parse_yaml(text)
+        parse_yaml(text, {})
     assert reason in str(raised.value)
 
 
@@ -61,20 +61,20 @@ def test_what_is_refused(text: str, reason: str) -> None:
         ("a: 1\nb: 2\na: 3", ("a",), "lines 1 and 3"),
         ("a: {b: [{c: 1, c: 1}]}", ("a", "b", 0, "c"), "given twice"),
         ("a: {[1]: 2}", ("a",), "a key must be a word"),
-        ("a: !!python/object:os.system x", ("a",), "tags"),
-        ("a: !x {b: 1}", ("a",), "tags"),
+        ("a: !!python/object:os.system x", ("a",), "YAML tag"),
+        ("a: !x {b: 1}", ("a",), "YAML tag"),
         ('a: {b: "x\\ud83d"}', ("a", "b"), "half of a character"),
         ('a: {"\\udd14": 1}', ("a",), "half of a character"),
     ],
 )
 def test_what_is_left_out_and_said(text: str, location: tuple[str | int, ...], reason: str) -> None:
-    (problem,) = parse_yaml(text).problems
+    (problem,) = parse_yaml(text, {}).problems
     assert problem[0] == location
     assert reason in problem[1]
 
 
 def test_lines_of_values() -> None:
-    document = parse_yaml("# first\nsources:\n  - name: a\n    path: b\n")
+    document = parse_yaml("# first\nsources:\n  - name: a\n    path: b\n", {})
     assert document.lines["sources", 0, "path"] == 4
 
 
@@ -92,10 +92,10 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     }
     for path, reason in reasons.items():
         with pytest.raises(UnreadableError, match=reason):
-            read_yaml(path)
+            read_yaml(path, {})
 
 
 def test_byte_order_mark_is_no_key(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: 1\n")
-    assert read_yaml(path).value == {"a": 1}
+    assert read_yaml(path, {}).value == {"a": 1}

@@ -1,0 +1,48 @@
+"""Every setting there is, as a line of YAML."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from clapstream.config.settings import (
+    GateSettings,
+    LabelDefaults,
+    LabelSettings,
+    MainFile,
+    ModelSettings,
+    MqttSettings,
+    Section,
+    SourceSettings,
+    SpoolSettings,
+    TlsSettings,
+    WindowSettings,
+)
+
+SECTIONS: dict[str, type[Section]] = {
+    "": MainFile,
+    "model": ModelSettings,
+    "window": WindowSettings,
+    "gate": GateSettings,
+    "mqtt": MqttSettings,
+    "mqtt.tls": TlsSettings,
+    "mqtt.spool": SpoolSettings,
+    **{f"sources.{source.model_fields['type'].default}": source for source in get_args(SourceSettings)},
+}
+LABEL_SECTIONS: dict[str, type[Section]] = {"defaults": LabelDefaults, "labels.label": LabelSettings}
+
+PLACES = [(section, key) for section, model in SECTIONS.items() for key in [*model.model_fields, "unknown"]]
+"""Keys of clapstream.yaml by their section."""
+LABEL_PLACES = [(section, key) for section, model in LABEL_SECTIONS.items() for key in model.model_fields]
+
+
+def yaml_line(section: str, key: str, value: str) -> str:
+    """A file of one line, in which a key of a section has a value, written as YAML."""
+    entry = f"{key}: {value}"
+    listed, _, kind = section.partition(".")
+    if listed in ("sources", "labels"):
+        others = {"name": "a", "type": kind} if listed == "sources" else {"name": "a"}
+        keys = [f"{name}: {text}" for name, text in others.items() if name != key]
+        return f"{listed}: [{{{', '.join([*keys, entry])}}}]"
+    for part in reversed(section.split(".") if section else []):
+        entry = f"{part}: {{{entry}}}"
+    return entry
