@@ -300,7 +300,7 @@ def test_listening_commands_reach_the_daemon(broker: Broker, protocol: str) -> N
 HOSTILE: list[tuple[str, bytes]] = [
     (f"{BASE}/kitchen/listening/set", b"\xff\x00\xfe"),
     (f"{BASE}/kitchen/listening/set", b""),
-    (f"{BASE}/kitchen/listening/set", b"on"),
+    (f"{BASE}/kitchen/listening/set", b"yes"),
     (f"{BASE}/kitchen/listening/set", b"ON" * 600_000),
     (f"{BASE}/cellar/listening/set", b"OFF"),
     (f"{BASE}/kitchen/detection", b"[" * 100_000),
