@@ -47,7 +47,7 @@ def test_texts_and_sounds_together_are_each_as_alone(processor):
     assert list(both) == ["input_ids", "attention_mask", "input_features", "is_longer"]
     assert set(both) == set(processor.model_input_names)
     texts = processor(text=TEXTS, padding=True, return_tensors="pt")
-    sounds = processor(audios=[SOUND, SOUND[:100]], return_tensors="pt")
+    sounds = processor(audios=[SOUND, SOUND[:100]], sampling_rate=8000, return_tensors="pt")
     for name, value in {**texts, **sounds}.items():
         assert torch.equal(both[name], value), name
     assert both.input_ids.shape[0] == both.input_features.shape[0] == 2
@@ -73,8 +73,8 @@ def test_each_part_is_that_of_transformers(processor, reference):
     ],
 )
 def test_what_is_said_of_texts_leaves_sounds_alone(for_texts, processor):
-    alone = processor(audio=SOUND, return_tensors="pt")
-    both = processor(TEXTS, audio=SOUND, return_tensors="pt", **for_texts)
+    alone = processor(audio=SOUND, sampling_rate=8000, return_tensors="pt")
+    both = processor(TEXTS, audio=SOUND, sampling_rate=8000, return_tensors="pt", **for_texts)
     assert torch.equal(both.input_features, alone.input_features)
     assert len({len(row) for row in both.input_ids}) == 1
 
@@ -82,16 +82,18 @@ def test_what_is_said_of_texts_leaves_sounds_alone(for_texts, processor):
 @pytest.mark.parametrize("said", [{"padding": "pad"}, {"audio_kwargs": {"padding": "pad"}}])
 def test_what_is_said_of_sounds_leaves_texts_alone(said, processor):
     alone = processor(TEXTS)
-    both = processor(TEXTS, SOUND, **said)
+    both = processor(TEXTS, SOUND, sampling_rate=8000, **said)
     assert both.input_ids == alone.input_ids
-    expected = processor.feature_extractor(SOUND, padding="pad")
+    expected = processor.feature_extractor(SOUND, padding="pad", sampling_rate=8000)
     assert np.array_equal(both.input_features, expected.input_features)
-    assert not np.array_equal(both.input_features, processor(audio=SOUND).input_features)
+    assert not np.array_equal(both.input_features, processor(audio=SOUND, sampling_rate=8000).input_features)
 
 
 def test_random_crops_can_be_repeated(processor):
     once, again, other = (
-        processor(audio=LONG_SOUND, truncation="rand_trunc", seed=seed, return_tensors="pt").input_features
+        processor(
+            audio=LONG_SOUND, sampling_rate=8000, truncation="rand_trunc", seed=seed, return_tensors="pt"
+        ).input_features
         for seed in (4, 4, 5)
     )
     assert torch.equal(once, again)
@@ -114,7 +116,10 @@ def test_files_go_both_ways(processor, reference, tmp_path):
         again = ClapProcessor.from_pretrained(directory)
         assert again(TEXTS) == processor(TEXTS)
         assert again.feature_extractor.truncation == "rand_trunc"
-        assert np.array_equal(again(audio=SOUND).input_features, processor(audio=SOUND).input_features)
+        assert np.array_equal(
+            again(audio=SOUND, sampling_rate=8000).input_features,
+            processor(audio=SOUND, sampling_rate=8000).input_features,
+        )
 
 
 @pytest.mark.parametrize(
