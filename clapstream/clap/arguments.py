@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 PACKAGE = __name__.rpartition(".")[0]
@@ -32,12 +33,14 @@ def require_number(name: str, value: object, least: float) -> None:
         raise ValueError(f"{name} must be at least {least}, not {value}")
 
 
-def refuse_by_name(arguments: dict[str, object], reasons: dict[str, str]) -> None:
-    """Raise TypeError for the first argument that says something and has a reason to be refused."""
+def refuse_by_name(
+    arguments: Mapping[str, object], reasons: Mapping[str, str], error: type[Exception] = TypeError
+) -> None:
+    """Raise an error for the first argument that says something and has a reason to be refused."""
     for name, reason in reasons.items():
         value = arguments.get(name)
         if value is not None and value is not False and value != () and value != [] and value != {}:
-            raise TypeError(f"{name}={value!r}: {reason}")
+            raise error(f"{name}={value!r}: {reason}")
 
 
 def warn(message: str) -> None:
