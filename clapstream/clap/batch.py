@@ -51,7 +51,10 @@ class BatchFeature(dict[str, Any]):
 
         Entries that are no tensors stay as they are.
         """
-        device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
+        parsed: tuple[Any, ...] = torch._C._nn._parse_to(*args, **kwargs)
+        device, dtype, non_blocking, _ = parsed
+        if device is None and dtype is None and any(value is not None for value in args):
+            raise TypeError(f"to takes a device, a dtype or both, not {args[0]!r}")
         for name, value in self.items():
             if isinstance(value, Tensor):
                 self[name] = value.to(device, dtype if value.is_floating_point() else None, non_blocking)

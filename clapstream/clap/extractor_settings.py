@@ -153,7 +153,9 @@ def check_settings(
     require_count("sampling_rate", sampling_rate)
     require_count("hop_length", hop_length)
     require_count("fft_window_size", fft_window_size, least=2)
-    require_number("max_length_s", max_length_s, 1 / sampling_rate)
+    require_number("max_length_s", max_length_s, 0)
+    if max_length_s * sampling_rate < 1:
+        raise ValueError(f"max_length_s must be a sample or more, not {max_length_s}")
     require_number("frequency_min", frequency_min, 0)
     require_number("frequency_max", frequency_max, 0)
     if frequency_min >= frequency_max:

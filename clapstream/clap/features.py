@@ -67,7 +67,10 @@ class ClapFeatureExtractor(ExtractorSettings):
         self._refuse_other_rate(sampling_rate)
         if generator is not None and seed is not None:
             raise ValueError("give either a generator or a seed")
-        generator = np.random.default_rng(seed) if generator is None else generator
+        if generator is None:
+            generator = np.random.default_rng(None if seed is None else require_count("seed", seed, least=0))
+        elif not isinstance(generator, (np.random.Generator, np.random.RandomState)):
+            raise TypeError(f"generator must be one of numpy.random, not {type(generator).__name__}")
 
         clips = read_sounds(raw_speech, device, self.fft_window_size // 2 + 1)
         if truncation == "fusion":

@@ -143,7 +143,9 @@ class CheckpointSource:
 
     def _download(self, filename: str) -> Path | None:
         name = os.fspath(self.name)
-        if isinstance(self.name, PathLike) or name.startswith((".", "/", "~")) or name.endswith(PICKLES):
+        if name.endswith(PICKLES):
+            raise CheckpointError(f"{name}: there is no such file or directory")
+        if isinstance(self.name, PathLike) or name.startswith((".", "/", "~")):
             raise CheckpointError(f"{name}: there is no such directory")
         try:
             from huggingface_hub import errors, hf_hub_download

@@ -30,6 +30,10 @@ LOUDEST = 16.0
 """Full scale is 1.0. Noise of unit variance reaches five or six; PCM that is not scaled goes far beyond."""
 
 
+NATIVE = [np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.uint8, np.int16, np.int32, np.int64)]
+"""What PyTorch computes with in every version."""
+
+
 def read_sounds(raw_speech: Any, device: torch.device | str | None, shortest: int) -> list[Tensor]:
     """The single sounds in double precision, `(samples,)` each; `shortest` is the least for rows of a 2-D array.
 
@@ -74,11 +78,16 @@ def refuse_other_types(value: Any) -> None:
         hint = "read the file first: audio, sampling_rate = soundfile.read(path)"
     elif isinstance(value, Mapping):
         hint = "give its array and its sampling_rate: audio['array'], sampling_rate=audio['sampling_rate']"
-    elif value is None or isinstance(value, AbstractSet) or not (is_number(value) or isinstance(value, Iterable)):
+    elif value is None or isinstance(value, AbstractSet) or not is_audio_like(value):
         hint = "give an array of samples or a list of such arrays"
     else:
         return
     raise TypeError(f"{NAME} must be samples, not {type(value).__name__}; {hint}")
+
+
+def is_audio_like(value: Any) -> bool:
+    """Whether this may hold samples."""
+    return is_number(value) or isinstance(value, Iterable) or hasattr(value, "__array__")
 
 
 def is_number(value: Any) -> bool:
@@ -137,17 +146,9 @@ def from_array(clip: Any) -> Tensor:
         raise ValueError(f"{NAME}: a sound must be mono, a list of numbers: {error}") from error
     if array.dtype.kind not in "fiucb":
         raise ValueError(f"{NAME} must be real samples, not {array.dtype}; give a list for several sounds")
-    known = array.dtype.kind in "cb" or array.dtype in (
-        np.float16,
-        np.float32,
-        np.float64,
-        np.int16,
-        np.int32,
-        np.uint8,
-    )
-    dtype = (
-        array.dtype.newbyteorder("=") if known else np.dtype(np.int64 if array.dtype.kind in "iu" else np.float64)
-    )
+    dtype = array.dtype.newbyteorder("=")
+    if dtype.kind in "iuf" and dtype not in NATIVE:
+        dtype = np.dtype(np.float64 if dtype.kind == "f" else np.int64)
     return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
 
 
