@@ -12,6 +12,7 @@ from torch import Tensor
 from clapstream.clap.arguments import require_one_of
 
 RETURN_TENSORS = (None, "np", "pt")
+DESTINATIONS = (str, int, torch.device, torch.dtype, Tensor, type(None))
 
 
 class BatchFeature(dict[str, Any]):
@@ -51,10 +52,9 @@ class BatchFeature(dict[str, Any]):
 
         Entries that are no tensors stay as they are.
         """
-        parsed: tuple[Any, ...] = torch._C._nn._parse_to(*args, **kwargs)
-        device, dtype, non_blocking, _ = parsed
-        if device is None and dtype is None and any(value is not None for value in args):
+        if args and (isinstance(args[0], bool) or not isinstance(args[0], DESTINATIONS)):
             raise TypeError(f"to takes a device, a dtype or both, not {args[0]!r}")
+        device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
         for name, value in self.items():
             if isinstance(value, Tensor):
                 self[name] = value.to(device, dtype if value.is_floating_point() else None, non_blocking)

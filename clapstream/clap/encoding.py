@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,28 +18,41 @@ UNLIMITED = int(1e30)
 """`model_max_length` of a tokenizer that has none, as in transformers."""
 
 
-def truncate(first: Encoding, second: Encoding | None, room: int, strategy: bool | str, side: str) -> None:
+class Row(NamedTuple):
+    """What a text, or a pair, was encoded to; `parts` are the texts without special tokens if they were cut."""
+
+    encoding: Encoding
+    parts: tuple[Encoding, ...] = ()
+
+    def column(self, name: str) -> list[Any]:
+        """One of the lists that a batch has, by its name there."""
+        if name == "offset_mapping" and self.parts:  # the library would trim their spaces a second time
+            offsets = (offset for part in self.parts for offset in part.offsets)
+            return [(0, 0) if special else next(offsets) for special in self.encoding.special_tokens_mask]
+        attribute = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}.get(name, name)
+        return list(getattr(self.encoding, attribute))
+
+
+def truncate(parts: Sequence[Encoding], room: int, strategy: bool | str, side: str) -> None:
     """Cut a text, or a pair of them, to `room` tokens in place; `strategy` is one of `TRUNCATIONS`.
 
     Raises:
         ValueError: the text that is to be cut is too short for that.
     """
-    lengths = [len(first), 0 if second is None else len(second)]
+    lengths = [len(part) for part in parts]
     excess = sum(lengths) - room
-    if excess <= 0:
-        return
     if strategy in ("only_first", "only_second"):
         chosen = 0 if strategy == "only_first" else 1
-        if lengths[chosen] < excess:
-            raise ValueError(f"truncation={strategy!r}: that text is too short to make room for the other one")
+        if chosen >= len(parts) or lengths[chosen] < excess:
+            raise ValueError(f"truncation={strategy!r}: there is too little of that text to make room")
         lengths[chosen] -= excess
-    elif second is None:
-        lengths[0] = room
+    elif len(parts) == 1:
+        lengths = [room]
     else:
         lengths = longest_first(lengths[0], lengths[1], room)
-    for encoding, length in zip((first, second), lengths, strict=True):
-        if encoding is not None and len(encoding) > length:
-            encoding.truncate(length, direction=side)
+    for part, length in zip(parts, lengths, strict=True):
+        if len(part) > length:
+            part.truncate(length, direction=side)
 
 
 def longest_first(first: int, second: int, room: int) -> list[int]:

@@ -16,7 +16,8 @@ from clapstream.clap.extractor_settings import PADDINGS, TRUNCATIONS
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointSource, split_options
 from clapstream.clap.sounds import Clip
-from clapstream.clap.tokenizer import REFUSED, WITHOUT_EFFECT, ClapTokenizer, Ids
+from clapstream.clap.token_table import Ids
+from clapstream.clap.tokenizer import REFUSED, WITHOUT_EFFECT, ClapTokenizer
 from clapstream.clap.vocabulary import ROLES
 
 SOUND_ARGUMENTS = ("device", "generator", "seed")

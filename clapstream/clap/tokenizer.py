@@ -7,23 +7,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, models
-from torch import Tensor
 
 from clapstream.clap.arguments import refuse_by_name, require_count, require_one_of
 from clapstream.clap.batch import RETURN_TENSORS, BatchFeature
-from clapstream.clap.encoding import PADDINGS, TRUNCATIONS, UNLIMITED, pack, pad_ids, padded_width, truncate
+from clapstream.clap.encoding import PADDINGS, TRUNCATIONS, UNLIMITED, Row, pack, pad_ids, padded_width, truncate
 from clapstream.clap.hub import CheckpointSource, split_options, write_json, write_whole
-from clapstream.clap.special_tokens import TokenTable
 from clapstream.clap.texts import Input, read_texts
+from clapstream.clap.token_table import TokenTable
 from clapstream.clap.vocabulary import ROLES, SETTINGS_NAME, TOKENIZER_NAME, content, read_vocabulary
-
-Ids = Sequence[int] | NDArray[np.integer[Any]] | Tensor
-
-CLEANED = (" .", " ?", " !", " ,", " n't", " 'm", " 's", " 've", " 're")
-"""What loses its space when `clean_up_tokenization_spaces` is asked for."""
 
 REFUSED = {
     "return_overflowing_tokens": "a text longer than the model reads is cut, not continued in further rows",
@@ -100,10 +92,10 @@ class ClapTokenizer(TokenTable):
         rows, single = read_texts(text, text_pair, is_split_into_words=is_split_into_words)
         longest = self.model_max_length if max_length is None else require_count("max_length", max_length)
         strategy = False if truncation in (None, "do_not_truncate") else truncation
-        encodings = [self._encode(*row, longest, strategy or False, add_special_tokens) for row in rows]
-        width = padded_width([len(each) for each in encodings], padding, longest, pad_to_multiple_of)
+        encoded = [self._encode(*row, longest, strategy or False, add_special_tokens) for row in rows]
+        width = padded_width([len(row.encoding) for row in encoded], padding, longest, pad_to_multiple_of)
         if width is not None:
-            self._pad(encodings, width)
+            self._pad([row.encoding for row in encoded], width)
         wanted = {
             "input_ids": True,
             "token_type_ids": self._wants("token_type_ids", return_token_type_ids),
@@ -112,32 +104,34 @@ class ClapTokenizer(TokenTable):
             "offset_mapping": return_offsets_mapping,
         }
         columns = {
-            name: pack([column(encoding, name) for encoding in encodings], return_tensors, single)
+            name: pack([row.column(name) for row in encoded], return_tensors, single)
             for name, asked in wanted.items()
             if asked
         }
         if return_length:
-            columns["length"] = [len(encoding) for encoding in encodings]
+            columns["length"] = [len(row.encoding) for row in encoded]
             columns = dict(BatchFeature(columns, tensor_type=return_tensors))
         return BatchFeature(columns)
 
     def _encode(
         self, first: Input, second: Input | None, longest: int, truncation: bool | str, add_special_tokens: bool
-    ) -> Encoding:
+    ) -> Row:
         """One text, or a pair. The library's own truncation is a setting that threads would share."""
-        one, other = (
-            None
-            if part is None
-            else self.backend.encode(part, is_pretokenized=not isinstance(part, str), add_special_tokens=False)
+        split = not isinstance(first, str)
+        whole = self.backend.encode(first, second, is_pretokenized=split, add_special_tokens=add_special_tokens)
+        if not truncation or len(whole) <= longest:
+            return Row(whole)
+        added = self.num_special_tokens_to_add(second is not None) if add_special_tokens else 0
+        if longest < added:
+            raise ValueError(f"max_length {longest} has no room for the special tokens")
+        parts = [
+            self.backend.encode(part, is_pretokenized=split, add_special_tokens=False)
             for part in (first, second)
-        )
-        assert one is not None
-        if truncation and longest < UNLIMITED:
-            added = self.backend.num_special_tokens_to_add(is_pair=other is not None) if add_special_tokens else 0
-            if longest < added:
-                raise ValueError(f"max_length {longest} has no room for the special tokens")
-            truncate(one, other, longest - added, truncation, self.truncation_side)
-        return self.backend.post_process(one, other, add_special_tokens=add_special_tokens)
+            if part is not None
+        ]
+        truncate(parts, longest - added, truncation, self.truncation_side)
+        pair = parts[1] if len(parts) > 1 else None
+        return Row(self.backend.post_process(parts[0], pair, add_special_tokens), tuple(parts))
 
     def _pad(self, encodings: Iterable[Encoding], width: int) -> None:
         for encoding in encodings:
@@ -175,7 +169,7 @@ class ClapTokenizer(TokenTable):
     def tokenize(self, text: str, pair: str | None = None, add_special_tokens: bool = False) -> list[str]:
         """A text's tokens by name, without special ones unless asked for."""
         ((first, second),), _ = read_texts([text], None if pair is None else [pair])
-        return self._encode(first, second, UNLIMITED, False, add_special_tokens).tokens
+        return self._encode(first, second, UNLIMITED, False, add_special_tokens).encoding.tokens
 
     def pad(
         self,
@@ -206,30 +200,6 @@ class ClapTokenizer(TokenTable):
             return_tensors=return_tensors,
             side=self.padding_side,
         )
-
-    def decode(
-        self, token_ids: int | Ids, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
-    ) -> str:
-        """The text of one row of token ids; TypeError or ValueError for what is none."""
-        ids = np.atleast_1d(np.asarray(token_ids.cpu() if isinstance(token_ids, Tensor) else token_ids))
-        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-            raise TypeError("token_ids must be one row of whole numbers; batch_decode takes several rows")
-        if ids.size and ids.min() < 0:
-            raise ValueError(f"token_ids must not be negative, as {int(ids.min())} is")
-        text: str = self.backend.decode(ids.tolist(), skip_special_tokens=skip_special_tokens)
-        if clean_up_tokenization_spaces:
-            for spaced in CLEANED:
-                text = text.replace(spaced, spaced[1:])
-        return text
-
-    def batch_decode(
-        self,
-        sequences: Sequence[Ids] | NDArray[np.integer[Any]] | Tensor,
-        skip_special_tokens: bool = False,
-        clean_up_tokenization_spaces: bool = False,
-    ) -> list[str]:
-        """The texts of several rows of token ids."""
-        return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in sequences]
 
     def save_pretrained(self, save_directory: str | PathLike[str]) -> tuple[str, ...]:
         """Write `tokenizer.json` and `tokenizer_config.json` into a directory, which is made if it is missing."""
@@ -269,9 +239,3 @@ def refuse_others(arguments: dict[str, Any]) -> None:
     if unknown:
         raise TypeError(f"unknown argument: {', '.join(unknown)}")
     refuse_by_name({name: value or None for name, value in arguments.items()}, REFUSED)
-
-
-def column(encoding: Encoding, name: str) -> list[Any]:
-    """One of the lists that a text was encoded to, by its name in a batch."""
-    attribute = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}.get(name, name)
-    return list(getattr(encoding, attribute))

@@ -89,6 +89,34 @@ def test_what_is_said_of_sounds_leaves_texts_alone(said, processor):
     assert not np.array_equal(both.input_features, processor(audio=SOUND, sampling_rate=8000).input_features)
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({"padding": True}, {}),
+        ({"truncation": True}, {}),
+        ({"padding": False}, {"padding": "pad"}),
+        ({"max_length": 4000}, {"max_length": 4000}),
+    ],
+)
+def test_without_texts_everything_is_said_of_the_sounds(said, meant, processor):
+    found = processor(audio=SOUND, sampling_rate=8000, return_tensors="pt", **said)
+    expected = processor.feature_extractor(SOUND, sampling_rate=8000, return_tensors="pt", **meant)
+    assert torch.equal(found.input_features, expected.input_features)
+    for wrong in ({"padding": "sideways"}, {"truncation": "sideways"}, {"max_length": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            processor(audio=SOUND, sampling_rate=8000, **wrong)
+
+
+def test_generators_of_texts_and_sounds(processor):
+    found = processor((text for text in TEXTS), audio=(sound for sound in [SOUND, SOUND]), sampling_rate=8000)
+    assert found.input_ids == processor(TEXTS).input_ids
+    assert len(found.input_features) == 2
+
+
+def test_pairs_of_texts(processor):
+    assert processor(TEXTS, text_pair=TEXTS[::-1]) == processor.tokenizer(TEXTS, TEXTS[::-1])
+
+
 def test_random_crops_can_be_repeated(processor):
     once, again, other = (
         processor(
@@ -129,6 +157,10 @@ def test_files_go_both_ways(processor, reference, tmp_path):
         (lambda p: p(audio=SOUND, audios=SOUND), ValueError, "two names"),
         (lambda p: p(audio=SOUND, sampling_rate=44100), ValueError, "44100"),
         (lambda p: p(audio=SOUND, sampling_rat=8000), TypeError, "unknown argument: sampling_rat"),
+        (lambda p: p("dog.wav", audio="dog.wav"), TypeError, r"audio \(raw_speech\).* not str"),
+        (lambda p: p(text=5), TypeError, "text must be"),
+        (lambda p: p(TEXTS, text_target=TEXTS), TypeError, "text_target="),
+        (lambda p: p(audio=np.stack([SOUND, SOUND], axis=1)), ValueError, "audio.mean"),
         (lambda p: p(TEXTS, padding="sideways"), ValueError, "'sideways'"),
     ],
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer
+from torch import Tensor
 
 from clapstream.clap.arguments import require_count
 from clapstream.clap.vocabulary import ROLES, content
@@ -13,7 +16,11 @@ from clapstream.clap.vocabulary import ROLES, content
 ORDER = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Roles in the order in which transformers lists them."""
 
+Ids = Sequence[int] | NDArray[np.integer[Any]] | Tensor
 Tokens = str | AddedToken | Iterable[str | AddedToken]
+
+CLEANED = (" .", " ?", " !", " ,", " n't", " 'm", " 's", " 've", " 're")
+"""What loses its space when `clean_up_tokenization_spaces` is asked for."""
 
 
 class TokenTable:
@@ -98,6 +105,30 @@ class TokenTable:
         """The text that a row of tokens stands for."""
         decoder = self.backend.decoder
         return " ".join(tokens) if decoder is None else decoder.decode(list(tokens))
+
+    def decode(
+        self, token_ids: int | Ids, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
+    ) -> str:
+        """The text of one row of token ids; TypeError or ValueError for what is none."""
+        ids = np.atleast_1d(np.asarray(token_ids.cpu() if isinstance(token_ids, Tensor) else token_ids))
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise TypeError("token_ids must be one row of whole numbers; batch_decode takes several rows")
+        if ids.size and ids.min() < 0:
+            raise ValueError(f"token_ids must not be negative, as {int(ids.min())} is")
+        text: str = self.backend.decode(ids.tolist(), skip_special_tokens=skip_special_tokens)
+        if clean_up_tokenization_spaces:
+            for spaced in CLEANED:
+                text = text.replace(spaced, spaced[1:])
+        return text
+
+    def batch_decode(
+        self,
+        sequences: Sequence[Ids] | NDArray[np.integer[Any]] | Tensor,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool = False,
+    ) -> list[str]:
+        """The texts of several rows of token ids."""
+        return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in sequences]
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many special tokens a text, or a pair of texts, gets."""
