@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clapstream.clap.arguments import require_one_of
@@ -39,7 +40,7 @@ class BatchFeature(dict[str, Any]):
         """Make arrays ("np") or tensors ("pt") of the entries, in place; None changes nothing.
 
         Raises:
-            ValueError: an entry whose rows differ in length.
+            ValueError: an entry whose rows differ in length, for tensors.
         """
         require_one_of("tensor_type", tensor_type, RETURN_TENSORS)
         if tensor_type is not None:
@@ -69,7 +70,19 @@ def convert(name: str, value: Any, tensor_type: str) -> Any:
         if isinstance(value, (list, tuple)) and value and isinstance(value[0], Tensor):
             stacked = torch.stack(list(value))
             return stacked if tensor_type == "pt" else stacked.detach().cpu().numpy()
-        array = np.asarray(value)
+        array = as_ragged(value) if tensor_type == "np" and is_ragged(value) else np.asarray(value)
         return array if tensor_type == "np" else torch.from_numpy(array)
     except (ValueError, RuntimeError, TypeError) as error:
         raise ValueError(f"{name}: rows of different lengths make no tensor; pad them ({error})") from error
+
+
+def is_ragged(value: Any) -> bool:
+    """Whether this is a list of rows of different lengths."""
+    return isinstance(value, (list, tuple)) and len({len(row) for row in value if hasattr(row, "__len__")}) > 1
+
+
+def as_ragged(rows: Sequence[Any]) -> NDArray[np.object_]:
+    """An array of arrays `(rows,)`, which is what transformers makes of rows of different lengths."""
+    array = np.empty(len(rows), dtype=object)
+    array[:] = [np.asarray(row) for row in rows]
+    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -44,6 +45,14 @@ class PretrainedModel(nn.Module, Generic[Config]):
     config_class: ClassVar[type[PretrainedConfig]]
     subtree: ClassVar[str] = ""
     """Prefix of this model's keys inside a whole CLAP's checkpoint; empty where the names are the same."""
+
+    base_model_prefix: ClassVar[str] = "clap"
+    main_input_name: ClassVar[str]
+    """The argument that a call begins with."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.main_input_name = list(inspect.signature(cls.forward).parameters)[1]
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -96,6 +96,15 @@ class ExtractorSettings:
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
+    def to_json_file(self, json_file_path: str | PathLike[str]) -> None:
+        """Write `to_json_string` to a file."""
+        Path(json_file_path).write_text(self.to_json_string(), encoding="utf-8")
+
+    @classmethod
+    def from_json_file(cls, json_file: str | PathLike[str]) -> Self:
+        """Read what `to_json_file` wrote."""
+        return cls.from_dict(read_json(Path(json_file)))
+
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
 

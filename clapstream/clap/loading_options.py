@@ -21,7 +21,6 @@ REFUSED = {
     "from_flax": "only safetensors and PyTorch's files are read",
     "gguf_file": "only safetensors and PyTorch's files are read",
     "key_mapping": "keys are those of Hugging Face's CLAP",
-    "torchscript": "give return_dict=False, which makes the outputs tuples",
     "max_memory": ONE_DEVICE,
     "offload_folder": ONE_DEVICE,
     "offload_state_dict": ONE_DEVICE,

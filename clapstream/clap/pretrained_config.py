@@ -29,6 +29,10 @@ class PretrainedConfig:
     documented: ClassVar[dict[str, Any]] = {}
     """Fields of the class and their types."""
 
+    is_composition: ClassVar[bool] = False
+    torchscript: ClassVar[bool] = False
+    """Set it for one configuration, and its models return tuples: the name in transformers for being traced."""
+
     architectures: list[str] | None = None
     dtype: str | None = None  # the precision to load weights in; a checkpoint may store them in fewer bits
     output_attentions: bool = False
@@ -83,7 +87,17 @@ class PretrainedConfig:
     @property
     def use_return_dict(self) -> bool:
         """Whether models return output objects rather than tuples when the call does not say."""
-        return self.return_dict
+        return self.return_dict and not self.torchscript
+
+    @property
+    def num_labels(self) -> int:
+        """How many classes a head that somebody puts on top of a tower tells apart."""
+        return len(getattr(self, "id2label", (0, 1)))
+
+    @num_labels.setter
+    def num_labels(self, value: int) -> None:
+        self.id2label = {number: f"LABEL_{number}" for number in range(value)}
+        self.label2id = {name: number for number, name in self.id2label.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Every field and every kept key, as values that JSON can hold (a function by itself, which it cannot)."""
@@ -124,7 +138,9 @@ class PretrainedConfig:
 
     def has(self, name: str) -> bool:
         """Whether this is a field, or a key that was kept."""
-        return name in self.documented or name in self.__dict__ or name == "torch_dtype"
+        return (
+            name in self.documented or name in self.__dict__ or name in ("torch_dtype", "torchscript", "num_labels")
+        )
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any], **overrides: Any) -> Self:

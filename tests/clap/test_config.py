@@ -196,6 +196,15 @@ def test_fields_are_updated_as_in_transformers(ours, theirs):
         config.update({"projection_dim": "7"})
 
 
+def test_labels_of_a_head_as_in_transformers():
+    config, reference = ClapTextConfig(num_labels=5), transformers.ClapTextConfig(num_labels=5)
+    assert (config.num_labels, config.id2label, config.label2id) == (5, reference.id2label, reference.label2id)
+    config.num_labels = 3
+    assert len(config.label2id) == 3
+    assert ClapTextConfig().num_labels == transformers.ClapTextConfig().num_labels == 2
+    assert "id2label" not in ClapTextConfig().to_dict()
+
+
 def test_the_old_name_of_the_precision_gives_a_type():
     for name in ("dtype", "torch_dtype"):
         assert ClapTextConfig(**{name: "float16"}).torch_dtype is torch.float16

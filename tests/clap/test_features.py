@@ -202,6 +202,8 @@ def test_files_are_exchanged_with_transformers(tmp_path):
     ClapFeatureExtractor(**settings).save_pretrained(tmp_path / "ours")
     theirs = transformers.ClapFeatureExtractor.from_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
+    ClapFeatureExtractor(**settings).to_json_file(tmp_path / "settings.json")
+    assert ClapFeatureExtractor.from_json_file(tmp_path / "settings.json").to_dict() == theirs.to_dict()
     again = ClapFeatureExtractor.from_pretrained(tmp_path / "theirs")
     assert again.to_dict() == ClapFeatureExtractor(**settings).to_dict()
 

@@ -246,7 +246,6 @@ def test_other_shapes_are_initialised_on_request(directory):
         ({"max_memory": {0: "1GB"}}, "max_memory="),
         ({"offload_folder": "x"}, "offload_folder='x': "),
         ({"tp_plan": "auto"}, "tp_plan='auto': "),
-        ({"torchscript": True}, "torchscript=True: give return_dict=False"),
         ({"proxies": {"https": "x"}}, "proxies="),
         ({"mirror": "x"}, "mirror='x': set HF_ENDPOINT"),
         ({"no_such_option": 1}, "no_such_option"),
@@ -257,6 +256,15 @@ def test_other_shapes_are_initialised_on_request(directory):
 def test_what_makes_no_sense_for_clap_is_refused_by_name(option, message, directory):
     with pytest.raises(TypeError, match=message):
         ClapModel.from_pretrained(directory, **option)
+
+
+def test_attributes_that_transformers_models_have(directory):
+    for model in MODELS:
+        theirs = getattr(transformers, model.__name__)
+        assert model.main_input_name == theirs.main_input_name
+        assert model.base_model_prefix == theirs.base_model_prefix
+    traced = ClapTextModel.from_pretrained(directory, torchscript=True)
+    assert isinstance(traced(INPUT_IDS), tuple)
 
 
 def test_attention_of_other_kinds_is_refused(directory):
