@@ -42,10 +42,11 @@ class SourceOptions(TypedDict, total=False):
 
 
 REFUSED = {
+    "return_unused_kwargs": "what is no known setting is kept as one",
     "proxies": "set HTTPS_PROXY in the environment instead",
     "mirror": "set HF_ENDPOINT in the environment instead",
 }
-"""Arguments of transformers' `from_pretrained` that are settings of huggingface_hub."""
+"""Arguments of transformers' `from_pretrained` that make no sense here, and why."""
 
 WITHOUT_EFFECT = ("resume_download", "trust_remote_code", "_from_auto", "_commit_hash")
 """Downloads are always resumed, and no code of a checkpoint is ever run."""

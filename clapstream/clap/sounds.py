@@ -29,7 +29,6 @@ MOST_CHANNELS = 32
 LOUDEST = 16.0
 """Full scale is 1.0. Noise of unit variance reaches five or six; PCM that is not scaled goes far beyond."""
 
-
 NATIVE = [np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.uint8, np.int16, np.int32, np.int64)]
 """What PyTorch computes with in every version."""
 
@@ -68,7 +67,7 @@ def split_sounds(raw_speech: Any, shortest: int) -> list[Any]:
         refuse_other_types(item)
     lengths = {len(item) if hasattr(item, "__len__") else -1 for item in items}
     if len(lengths) == 1 and 0 < max(lengths) <= min(MOST_CHANNELS, len(items) - 1):
-        raise ValueError(channels_last((len(items), *lengths)))
+        raise ValueError(too_short((len(items), *lengths)))
     return items
 
 
@@ -106,7 +105,7 @@ def check_rows(shape: tuple[int, ...], shortest: int) -> None:
     if rows == 0 or samples == 0:
         raise ValueError(f"{NAME} must be not empty, (samples,) or (batch, samples), not {shape}")
     if samples < shortest:
-        raise ValueError(channels_last(shape))
+        raise ValueError(too_short(shape))
     if rows == 2:
         warn(
             f"{NAME} of shape {shape} is read as a batch of two sounds; if it is stereo, mix it down with "
@@ -114,12 +113,13 @@ def check_rows(shape: tuple[int, ...], shortest: int) -> None:
         )
 
 
-def channels_last(shape: tuple[int, ...]) -> str:
-    """What to say of `(samples, channels)` where `(batch, samples)` is asked for."""
-    return (
-        f"{NAME} of shape {shape} would be {shape[0]} sounds of {shape[1]} samples; sounds must be mono: mix "
-        "(samples, channels) down with audio.mean(axis=1)"
-    )
+def too_short(shape: tuple[int, ...]) -> str:
+    """What to say of rows that are hardly sounds: which axis is that of the channels, if they are channels."""
+    rows, samples = shape
+    message = f"{NAME} of shape {shape} would be {rows} sounds of {samples} samples; sounds must be mono: "
+    if rows >= samples:
+        return f"{message}mix (samples, channels) down with audio.mean(axis=1)"
+    return f"{message}mix (channels, samples) down with audio.mean(axis=0), or give a list of so short sounds"
 
 
 def as_clip(clip: Any) -> Tensor:

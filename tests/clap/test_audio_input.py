@@ -107,6 +107,12 @@ def test_a_stereo_file_is_refused_and_its_mix_is_heard(tmp_path):
     torch.testing.assert_close(mixed["input_features"], mono["input_features"])
 
 
+def test_short_rows_say_how_to_mix_and_how_to_give_them():
+    with pytest.raises(ValueError, match=r"audio\.mean\(axis=0\), or give a list"):
+        extract(STEREO.T[:, :400])
+    assert len(extract(list(STEREO.T[:, :400]))["input_features"]) == 2
+
+
 @pytest.mark.parametrize(("sound", "axis"), [([STEREO], 1), ([STEREO.T], 0), ([SOUND, STEREO], 1)])
 def test_a_list_of_stereo_sounds_says_how_to_mix(sound, axis):
     with pytest.raises(ValueError, match=rf"mono.*audio\.mean\(axis={axis}\)"):

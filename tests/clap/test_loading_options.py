@@ -247,6 +247,7 @@ def test_other_shapes_are_initialised_on_request(directory):
         ({"offload_folder": "x"}, "offload_folder='x': "),
         ({"tp_plan": "auto"}, "tp_plan='auto': "),
         ({"proxies": {"https": "x"}}, "proxies="),
+        ({"return_unused_kwargs": True}, "return_unused_kwargs=True: "),
         ({"mirror": "x"}, "mirror='x': set HF_ENDPOINT"),
         ({"no_such_option": 1}, "no_such_option"),
         ({"config": 5}, "config must be a ClapConfig, not int"),
