@@ -62,7 +62,7 @@ class Clapstream:
         self._device = device
 
     def features(self, windows: Sequence[Floats]) -> torch.Tensor:
-        batch = self._extractor(list(windows), return_tensors="pt", device=self._device)
+        batch = self._extractor(list(windows), sampling_rate=RATE_HZ, return_tensors="pt", device=self._device)
         return synchronised(batch["input_features"])
 
     def hop_features(self, window: Floats, first_frame: int) -> torch.Tensor:

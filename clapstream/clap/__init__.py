@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clapstream.clap.audio import ClapAudioModel, ClapAudioModelWithProjection
+    from clapstream.clap.auto import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor, AutoTokenizer
+    from clapstream.clap.batch import BatchFeature
     from clapstream.clap.collapse import collapsed_pairs
     from clapstream.clap.config import ClapAudioConfig, ClapConfig, ClapTextConfig
     from clapstream.clap.features import ClapFeatureExtractor
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from clapstream.clap.tokenizer import ClapTokenizer
 
 __all__ = [
+    "AutoConfig",
+    "AutoFeatureExtractor",
+    "AutoModel",
+    "AutoProcessor",
+    "AutoTokenizer",
+    "BatchFeature",
     "CheckpointError",
     "ClapAudioConfig",
     "ClapAudioModel",
@@ -38,6 +46,12 @@ __all__ = [
 ]
 
 MODULES = {
+    "AutoConfig": "auto",
+    "AutoFeatureExtractor": "auto",
+    "AutoModel": "auto",
+    "AutoProcessor": "auto",
+    "AutoTokenizer": "auto",
+    "BatchFeature": "batch",
     "CheckpointError": "hub",
     "ClapAudioConfig": "config",
     "ClapAudioModel": "audio",

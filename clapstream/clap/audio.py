@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from clapstream.clap.checkpoint import PretrainedModel
 from clapstream.clap.config import ClapAudioConfig
-from clapstream.clap.fusion import ClapAudioAFFBlock
+from clapstream.clap.fusion import ClapAudioAFFBlock, check_is_longer
 from clapstream.clap.linear import PreparedLinear
 from clapstream.clap.outputs import BaseModelOutputWithPooling, ClapAudioModelOutput
 from clapstream.clap.projection import ClapProjectionLayer, activation
@@ -60,6 +60,7 @@ class ClapAudioPatchEmbed(nn.Module):
             raise ValueError(f"features of {images.shape[1]} views for a tower that reads {self.proj.in_channels}")
         patches = self._embed(images[:, :1] if self.fuses_by_attention else images)
         if self.fuses_by_attention and is_longer is not None:
+            check_is_longer(is_longer, images)
             patches = self._fuse(patches, images, is_longer.flatten().nonzero().flatten())
         return cast(Tensor, self.norm(patches.flatten(2).transpose(1, 2)))
 
@@ -188,7 +189,7 @@ class ClapAudioStage(nn.Module):
     ) -> None:
         super().__init__()
         channels = config.patch_embeds_hidden_size * 2**stage
-        heads = config.num_attention_heads[stage]
+        heads = config.stage_heads[stage]
         shifts = [config.window_size // 2 if layer % 2 else 0 for layer in range(len(drop_paths))]
         plans = [WindowPlan.of(*grid, config.window_size, shift) for shift in shifts]
         self.unshrunk_plans = [WindowPlan(*grid, config.window_size, shift) for shift in shifts]
@@ -346,7 +347,7 @@ def check_geometry(config: ClapAudioConfig) -> None:
     """Raise ValueError, naming the fields, for a configuration that describes no tower."""
     if config.enable_fusion and config.fusion_type not in FUSION_TYPES:
         raise ValueError(f"fusion_type must be one of {FUSION_TYPES}, not {config.fusion_type!r}")
-    if len(config.num_attention_heads) < len(config.depths):
+    if len(config.stage_heads) < len(config.depths):
         raise ValueError(f"num_attention_heads has fewer entries than depths: {config.num_attention_heads}")
     if any(step > side for step, side in zip(pair(config.patch_stride), pair(config.patch_size), strict=True)):
         raise ValueError(f"patch_stride {config.patch_stride} is larger than patch_size {config.patch_size}")

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import inspect
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
 
-from clapstream.clap.config import PretrainedConfig
-from clapstream.clap.hub import CheckpointError, CheckpointSource, split_options
-from clapstream.clap.weights import SAFETENSORS_NAME, Weights, open_weights, write_weights
+from clapstream.clap.arguments import refuse_by_name
+from clapstream.clap.embeddings import resized
+from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, split_options
+from clapstream.clap.loading import SkipInitialisation, fill, load
+from clapstream.clap.loading_options import check_options, choose_dtype, move
+from clapstream.clap.pretrained_config import PretrainedConfig
+from clapstream.clap.weights import PICKLE_NAME, SAFETENSORS_NAME, StateDict, open_weights, write_weights
 
 Config = TypeVar("Config", bound=PretrainedConfig)
 
-PARTS = ("text_model.", "text_projection.", "audio_model.", "audio_projection.", "logit_scale_a", "logit_scale_t")
-"""What a whole CLAP's checkpoint consists of. A model that has only some of them leaves the others unread."""
+ENCODER = "the text tower is an encoder"
+REFUSED_FIELDS = {
+    "is_decoder": ENCODER,
+    "is_encoder_decoder": ENCODER,
+    "add_cross_attention": ENCODER,
+    "pruned_heads": "torch.nn.utils.prune prunes a loaded model",
+    "quantization_config": "only floating-point weights are loaded",
+}
+"""Fields that transformers' configurations have for all models, and why they must say nothing here."""
 
-CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
-"""Buffers that the constructor computes. Some versions of transformers stored them, some did not."""
-
-UNUSED = ("pooler.dense.weight", "pooler.dense.bias")
-"""What a checkpoint may have beyond the model: the pooler, for a text tower built without one."""
+REFUSED_IN_SAVING = {
+    "push_to_hub": "upload the directory with huggingface_hub",
+    "max_shard_size": "a checkpoint is written as one file",
+    "variant": "the files have their usual names",
+}
 
 
 class PretrainedModel(nn.Module, Generic[Config]):
@@ -34,12 +46,21 @@ class PretrainedModel(nn.Module, Generic[Config]):
     subtree: ClassVar[str] = ""
     """Prefix of this model's keys inside a whole CLAP's checkpoint; empty where the names are the same."""
 
+    base_model_prefix: ClassVar[str] = "clap"
+    main_input_name: ClassVar[str]
+    """The argument that a call begins with."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.main_input_name = list(inspect.signature(cls.forward).parameters)[1]
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         if not isinstance(config, self.config_class):
             raise TypeError(
                 f"{type(self).__name__} needs a {self.config_class.__name__}, not {type(config).__name__}"
             )
+        refuse_by_name(vars(config), REFUSED_FIELDS, ValueError)
         self.config = config
 
     @property
@@ -67,61 +88,157 @@ class PretrainedModel(nn.Module, Generic[Config]):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The layer that reads the input: word embeddings of a text tower."""
+        raise NotImplementedError(f"{type(self).__name__} has no input embeddings")
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the word embeddings."""
+        raise NotImplementedError(f"{type(self).__name__} has no word embeddings")
+
+    def get_output_embeddings(self) -> None:
+        """None: CLAP predicts no tokens."""
+
+    def tie_weights(self) -> None:
+        """Nothing: no two of CLAP's parameters are the same."""
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> nn.Embedding:
+        """Give the text tower room for so many tokens (`len(tokenizer)`) and return its word embeddings.
+
+        Raises:
+            TypeError: a model without a text tower, or no whole number.
+            ValueError: too few tokens.
+        """
+        embeddings = self.get_input_embeddings()
+        if not isinstance(embeddings, nn.Embedding):
+            raise TypeError(f"resize_token_embeddings: {type(self).__name__} has no text tower")
+        found = resized(embeddings, new_num_tokens, pad_to_multiple_of, self.config.initializer_factor * 0.02)
+        self.set_input_embeddings(found)
+        text: Any = getattr(self.config, "text_config", self.config)
+        text.vocab_size = found.num_embeddings
+        return found
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the parameters hold."""
+        excluded = set()
+        if exclude_embeddings:
+            excluded = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
+        return sum(
+            parameter.numel()
+            for parameter in self.parameters()
+            if id(parameter) not in excluded and (parameter.requires_grad or not only_trainable)
+        )
+
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | PathLike[str],
+        pretrained_model_name_or_path: str | PathLike[str] | None,
         *,
-        config: Config | None = None,
+        config: Config | str | PathLike[str] | None = None,
         dtype: torch.dtype | str | None = None,
         torch_dtype: torch.dtype | str | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        device_map: Any = None,
+        use_safetensors: bool | None = None,
+        variant: str | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
         **options: Any,
     ) -> Self:
         """Load a directory's, a hub id's or the "bundled" checkpoint, in evaluation mode.
 
         Weights are converted to `dtype` (`torch_dtype` before transformers 4.56), by default the configuration's
-        and float32 if that says nothing. `options` are those of `SourceOptions`; others go to the constructor.
+        and float32 if that says nothing; "auto" then is how they are stored. `state_dict` takes the place of the
+        file. `device_map` names one device. With `output_loading_info` missing and superfluous keys are no errors,
+        and the second of two results tells them; `ignore_mismatched_sizes` initialises what has another shape.
+        `options` are those of `SourceOptions`, fields of the configuration to set, or go to the constructor.
 
         Raises:
             CheckpointError: a file is missing, damaged or does not fit; the message names the file and the key.
+            TypeError: an option that makes no sense for CLAP; the message names it.
         """
-        where, arguments = split_options(options)
-        source = CheckpointSource(pretrained_model_name_or_path, **where)
-        config = config or cls.config_class.from_source(source)  # type: ignore[assignment]
+        where, rest = split_options(check_options(options))
+        name = pretrained_model_name_or_path
+        chosen = cls._choose_config(config, name, where)
+        overrides = {key: value for key, value in rest.items() if chosen.has(key)}
+        if overrides:
+            chosen = type(chosen).from_dict(chosen.to_dict(), **overrides)
+
+        arguments = {key: value for key, value in rest.items() if key not in overrides}
+        build = functools.partial(cls, chosen, **arguments)  # type: ignore[arg-type]
         with SkipInitialisation():
             try:
-                model = cls(config, **arguments)  # type: ignore[arg-type]
+                model: Self = build()
             except ValueError as error:
-                raise CheckpointError(f"{source.name}: {error}") from error
-        model.to(parse_dtype(dtype or torch_dtype or model.config.dtype))
-        load(model, open_weights(source))
-        return model.eval()
+                raise CheckpointError(f"{name}: {error}") from error
+        if state_dict is None:
+            weights = open_weights(checkpoint_source(name, where), use_safetensors, variant)
+        else:
+            weights = StateDict(Path("state_dict"), state_dict)
+        model.to(choose_dtype(torch_dtype if dtype is None else dtype, chosen.dtype, weights))
+        report = load(
+            model,
+            weights,
+            cls.subtree,
+            lenient=output_loading_info,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+        )
+        fill(model, report.unfilled, build)
+        move(model, device_map)
+        model.eval()
+        if output_loading_info:
+            return model, report.as_dict()  # type: ignore[return-value]  # on request only
+        return model
 
-    def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
-        """Write `config.json` and `model.safetensors` into a directory, as transformers reads them."""
+    @classmethod
+    def _choose_config(
+        cls, config: Config | str | PathLike[str] | None, name: str | PathLike[str] | None, where: SourceOptions
+    ) -> PretrainedConfig:
+        """The configuration itself, one by its directory or hub id, or the checkpoint's own."""
+        if isinstance(config, PretrainedConfig):
+            return config
+        if config is not None and not isinstance(config, (str, PathLike)):
+            raise TypeError(f"config must be a {cls.config_class.__name__}, not {type(config).__name__}")
+        return cls.config_class.from_source(checkpoint_source(name if config is None else config, where))
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
+        *,
+        safe_serialization: bool = True,
+        **options: Any,
+    ) -> None:
+        """Write `config.json` and `model.safetensors` into a directory, as transformers reads them.
+
+        `state_dict` takes the place of the model's own, and without `safe_serialization` it is a pickle. Only the
+        main one of several processes writes.
+
+        Raises:
+            TypeError: an option that makes no sense here; the message names it.
+        """
+        refuse_by_name(options, REFUSED_IN_SAVING)
+        unknown = [name for name in options if name not in REFUSED_IN_SAVING]
+        if unknown:
+            raise TypeError(f"unknown argument: {', '.join(unknown)}")
+        if not is_main_process:
+            return
         directory = Path(save_directory)
         dtype = str(self.dtype).removeprefix("torch.")
         described = type(self.config).from_dict(
             self.config.to_dict(), architectures=[type(self).__name__], dtype=dtype
         )
         described.save_pretrained(directory)
-        write_weights(directory / SAFETENSORS_NAME, self.state_dict())
+        name = SAFETENSORS_NAME if safe_serialization else PICKLE_NAME
+        write_weights(directory / name, self.state_dict() if state_dict is None else state_dict)
 
 
-class SkipInitialisation(TorchFunctionMode):
-    """While it is entered, `torch.nn.init` leaves weights as they were allocated: loading fills every one."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
+def checkpoint_source(name: Any, where: SourceOptions) -> CheckpointSource:
+    """Where a checkpoint is; TypeError for what is no name, None above all."""
+    return CheckpointSource(name, **where)
 
 
 def own_modules(model: nn.Module) -> list[nn.Module]:
@@ -131,69 +248,3 @@ def own_modules(model: nn.Module) -> list[nn.Module]:
         if not isinstance(child, PretrainedModel):
             found += [child, *own_modules(child)]
     return found
-
-
-def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
-    """A floating-point type by itself or by name; float32 for None and "auto".
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if dtype is None or dtype == "auto":
-        return torch.float32
-    parsed = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(parsed, torch.dtype) or not parsed.is_floating_point:
-        raise ValueError(f"dtype {dtype!r} is no floating-point type of torch")
-    return parsed
-
-
-def load(model: PretrainedModel[Any], weights: Weights) -> None:
-    """Copy a checkpoint's tensors into a model, one at a time, converting them to the model's precision.
-
-    Raises:
-        CheckpointError: a key is missing, superfluous, of the wrong shape or of another kind of number.
-    """
-    state = model.state_dict()
-    keys = match_keys(state.keys(), weights.shapes.keys(), model.subtree, weights.location)
-    with torch.no_grad():
-        for name, key in keys.items():
-            found, expected = weights.shapes[key], tuple(state[name].shape)
-            if found != expected:
-                raise CheckpointError(
-                    f"{weights.path(key)}: {key} has shape {found}, the configuration asks for {expected}"
-                )
-            tensor = weights.read(key)
-            if tensor.is_floating_point() != state[name].is_floating_point():
-                raise CheckpointError(f"{weights.path(key)}: {key} holds {tensor.dtype}, not {state[name].dtype}")
-            state[name].copy_(tensor)
-
-
-def match_keys(names: Iterable[str], stored: Iterable[str], subtree: str, location: Path) -> Mapping[str, str]:
-    """Which stored key belongs to which name of the model; `subtree` is the model's prefix in a whole CLAP.
-
-    Raises:
-        CheckpointError: a name has no key, or a key has no place; the message names the file.
-    """
-    stored = set(stored)
-    if not any(subtree and key.startswith(subtree) for key in stored):
-        subtree = ""
-    keys = {name: subtree + name for name in names if subtree + name in stored or not name.endswith(CONSTANTS)}
-    own_parts = {part for part in PARTS if any(key.startswith(part) for key in keys.values())}
-    others = tuple(part for part in PARTS if part not in own_parts)
-    missing = sorted(set(keys.values()) - stored)
-    if missing:
-        raise CheckpointError(f"{location}: has no {shorten(missing)}")
-    superfluous = sorted(
-        key
-        for key in stored - set(keys.values())
-        if not key.startswith(others) and not key.endswith((*CONSTANTS, *UNUSED))
-    )
-    if superfluous:
-        raise CheckpointError(f"{location}: has keys that this model has not: {shorten(superfluous)}")
-    return keys
-
-
-def shorten(keys: list[str]) -> str:
-    """The first keys of a list, and how many more there are."""
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return ", ".join(keys[:3]) + more

@@ -1,124 +1,13 @@
-"""Configurations of CLAP and its two towers: the arguments and defaults of Hugging Face's CLAP documentation.
-
-A configuration checks the type of every documented field, also on assignment. Keys that it does not know are kept,
-so that nothing of a published `config.json` gets lost when it is written again.
-"""
+"""Configurations of CLAP and its two towers: the arguments and defaults of Hugging Face's CLAP documentation."""
 
 from __future__ import annotations
 
-import json
-import types
-from os import PathLike
-from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
 
-from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, split_options, write_json
+from clapstream.clap.pretrained_config import PretrainedConfig
 
-CONFIG_NAME = "config.json"
-Tower = TypeVar("Tower", bound="PretrainedConfig")
-
-
-class PretrainedConfig:
-    """The part that the three configurations share: checked fields, dictionaries and files.
-
-    Class-level annotations are the documented fields; a TypeError names the field that has the wrong type.
-    """
-
-    model_type: ClassVar[str] = ""
-    documented: ClassVar[dict[str, Any]] = {}
-    """Fields of the class and their types."""
-
-    architectures: list[str] | None = None
-    dtype: str | None = None  # the precision to load weights in; a checkpoint may store them in fewer bits
-    output_attentions: bool = False
-    output_hidden_states: bool = False
-    return_dict: bool = True
-    initializer_factor: float = 1.0
-
-    def __init_subclass__(cls) -> None:
-        hints = get_type_hints(cls)
-        cls.documented = {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar}
-
-    def __init__(self, **values: Any) -> None:
-        values.pop("model_type", None)
-        if "torch_dtype" in values:  # the name before transformers 4.56
-            values.setdefault("dtype", values.pop("torch_dtype"))
-        for name in self.documented:
-            setattr(self, name, values.pop(name) if name in values else getattr(type(self), name))
-        for name, value in values.items():
-            setattr(self, name, value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        value = list(value) if isinstance(value, (list, tuple)) else value  # a list of its own
-        if name == "dtype" and value is not None:
-            value = str(value).removeprefix("torch.")
-        hint = self.documented.get(name)
-        if hint is not None and not matches(value, hint):
-            raise TypeError(
-                f"{type(self).__name__}.{name} must be {describe(hint)}, not {value!r} ({type(value).__name__})"
-            )
-        super().__setattr__(name, value)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.__dict__ == self.__dict__
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__} {json.dumps(self.to_dict(), indent=2, sort_keys=True)}"
-
-    @property
-    def use_return_dict(self) -> bool:
-        """Whether models return output objects rather than tuples when the call does not say."""
-        return self.return_dict
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field and every kept key, as values that JSON can hold."""
-        values = {
-            name: value.to_dict() if isinstance(value, PretrainedConfig) else value
-            for name, value in self.__dict__.items()
-        }
-        return {"model_type": self.model_type, **values}
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **overrides: Any) -> Self:
-        """Build from `to_dict` or a parsed `config.json`; `overrides` win."""
-        return cls(**{**config_dict, **overrides})
-
-    def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
-        """Write `config.json` into a directory, which is made if it is missing."""
-        directory = Path(save_directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / CONFIG_NAME, self.to_dict())
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Self:
-        """Read `config.json` of a directory, a hub id or "bundled".
-
-        `options` are those of `SourceOptions`; others are fields to set instead of what the file says.
-
-        Raises:
-            CheckpointError: it is missing, no JSON, of another kind of model or has a field of a wrong type.
-        """
-        where, overrides = split_options(options)
-        config = cls.from_source(CheckpointSource(pretrained_model_name_or_path, **where))
-        return cls.from_dict(config.to_dict(), **overrides) if overrides else config
-
-    @classmethod
-    def from_source(cls, source: CheckpointSource) -> Self:
-        """Read `config.json` where `source` points to; a tower finds its part in a whole CLAP's."""
-        path = source.require(CONFIG_NAME)
-        values = read_json(path)
-        try:
-            return cls.select(values)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: {error}") from error
-
-    @classmethod
-    def select(cls, values: dict[str, Any]) -> Self:
-        """Build from a parsed `config.json`, refusing one that belongs to another kind of model."""
-        found = values.get("model_type", cls.model_type)
-        if found != cls.model_type:
-            raise ValueError(f"model_type is {found!r}, expected {cls.model_type!r}")
-        return cls.from_dict(values)
+Tower = TypeVar("Tower", bound=PretrainedConfig)
 
 
 class TowerConfig(PretrainedConfig):
@@ -150,7 +39,7 @@ class ClapTextConfig(TowerConfig):
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     intermediate_size: int = 3072
-    hidden_act: str = "gelu"
+    hidden_act: str | Callable[..., Any] = "gelu"
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     max_position_embeddings: int = 514
@@ -174,14 +63,14 @@ class ClapAudioConfig(TowerConfig):
     window_size: int = 8
     num_mel_bins: int = 64
     spec_size: int = 256
-    hidden_act: str = "gelu"
+    hidden_act: str | Callable[..., Any] = "gelu"
     patch_size: int | list[int] = 4
     patch_stride: int | list[int] = [4, 4]  # noqa: RUF012
     num_classes: int = 527
     hidden_size: int = 768
     projection_dim: int = 512
     depths: list[int] = [2, 2, 6, 2]  # noqa: RUF012
-    num_attention_heads: list[int] = [4, 8, 16, 32]  # noqa: RUF012
+    num_attention_heads: int | list[int] = [4, 8, 16, 32]  # noqa: RUF012
     enable_fusion: bool = False
     hidden_dropout_prob: float = 0.1
     fusion_type: str | None = None
@@ -197,6 +86,12 @@ class ClapAudioConfig(TowerConfig):
     num_hidden_layers: int = 4
     projection_hidden_act: str = "relu"
     layer_norm_eps: float = 1e-5
+
+    @property
+    def stage_heads(self) -> list[int]:
+        """Attention heads of each stage: `num_attention_heads`, of which one number stands for all stages."""
+        heads = self.num_attention_heads
+        return [heads] * len(self.depths) if isinstance(heads, int) else heads
 
 
 class ClapConfig(PretrainedConfig):
@@ -246,22 +141,4 @@ def part(tower: type[Tower], name: str, value: object) -> Tower:
         return tower.from_dict(value)
     raise TypeError(
         f"ClapConfig.{name} must be a dict or a {tower.__name__}, not {value!r} ({type(value).__name__})"
-    )
-
-
-def matches(value: object, hint: Any) -> bool:
-    """Whether a value is of a field's type: an int passes for a float, a bool never for a number."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(matches(value, option) for option in get_args(hint))
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(matches(item, get_args(hint)[0]) for item in value)
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def describe(hint: Any) -> str:
-    """A field's type as a person would write it."""
-    return (
-        hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint).replace("None", "null")
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,3 +33,16 @@ class ClapAudioAFFBlock(nn.Module):
         both = whole + detail
         share = (self.local_att(both) + self.global_att(both)).sigmoid()
         return cast(Tensor, 2 * whole * share + 2 * detail * (1 - share))
+
+
+def check_is_longer(is_longer: Tensor, images: Tensor) -> None:
+    """Raise TypeError or ValueError unless `is_longer` has one mark for each row of `images`.
+
+    Nothing is checked while a graph is recorded, which would fix the size of the batch.
+    """
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
+        return
+    if not isinstance(is_longer, Tensor):
+        raise TypeError(f"is_longer must be a tensor (batch, 1), not {type(is_longer).__name__}")
+    if is_longer.numel() != len(images):
+        raise ValueError(f"is_longer has {is_longer.numel()} marks for {len(images)} sounds; it must be (batch, 1)")

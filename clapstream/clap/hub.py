@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from clapstream.clap.arguments import refuse_by_name
+
 BUNDLED = "bundled"
+PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 BUNDLED_DIRECTORY = Path(__file__).parent / "bundled"
 
 
@@ -37,8 +41,25 @@ class SourceOptions(TypedDict, total=False):
     subfolder: str
 
 
-def split_options(arguments: dict[str, Any]) -> tuple[SourceOptions, dict[str, Any]]:
-    """What of a call's arguments says where to look, and the rest."""
+REFUSED = {
+    "return_unused_kwargs": "what is no known setting is kept as one",
+    "proxies": "set HTTPS_PROXY in the environment instead",
+    "mirror": "set HF_ENDPOINT in the environment instead",
+}
+"""Arguments of transformers' `from_pretrained` that make no sense here, and why."""
+
+WITHOUT_EFFECT = ("resume_download", "trust_remote_code", "_from_auto", "_commit_hash")
+"""Downloads are always resumed, and no code of a checkpoint is ever run."""
+
+
+def split_options(arguments: Mapping[str, Any]) -> tuple[SourceOptions, dict[str, Any]]:
+    """What of a call's arguments says where to look, and the rest; TypeError for what is refused by name."""
+    refuse_by_name(arguments, REFUSED)
+    arguments = {
+        "token" if name == "use_auth_token" else name: value
+        for name, value in arguments.items()
+        if name not in WITHOUT_EFFECT and name not in REFUSED
+    }
     where = {name: value for name, value in arguments.items() if name in SourceOptions.__annotations__}
     rest = {name: value for name, value in arguments.items() if name not in where}
     return cast(SourceOptions, where), rest
@@ -55,6 +76,31 @@ class CheckpointSource:
     local_files_only: bool = False
     token: str | bool | None = None
     subfolder: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no name of a checkpoint, saying what to give instead.
+
+        Raises:
+            TypeError: something else than text or a path.
+            CheckpointError: a file, a URL or nothing.
+        """
+        if not isinstance(self.name, (str, PathLike)):
+            raise TypeError(
+                "pretrained_model_name_or_path must be a directory, a hub id or 'bundled', not "
+                f"{self.name!r} ({type(self.name).__name__})"
+            )
+        name = os.fspath(self.name)
+        if not name:
+            raise CheckpointError("pretrained_model_name_or_path is empty; give a directory or a hub id")
+        if "://" in name:
+            raise CheckpointError(
+                "pretrained_model_name_or_path is a URL; give a hub id (owner/name) or a directory"
+            )
+        if Path(name).expanduser().is_file():
+            hint = "give the directory that holds it"
+            if name.endswith(PICKLES):
+                hint = "clapstream.clap.from_laion reads LAION's .pt files; of other checkpoints give the directory"
+            raise CheckpointError(f"{name}: is a file; {hint}")
 
     @property
     def directory(self) -> Path | None:
@@ -98,6 +144,8 @@ class CheckpointSource:
 
     def _download(self, filename: str) -> Path | None:
         name = os.fspath(self.name)
+        if name.endswith(PICKLES):
+            raise CheckpointError(f"{name}: there is no such file or directory")
         if isinstance(self.name, PathLike) or name.startswith((".", "/", "~")):
             raise CheckpointError(f"{name}: there is no such directory")
         try:

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clapstream.clap.checkpoint import SkipInitialisation, load, parse_dtype
 from clapstream.clap.config import ClapAudioConfig, ClapConfig, ClapTextConfig
 from clapstream.clap.hub import CheckpointError
+from clapstream.clap.loading import SkipInitialisation, load
+from clapstream.clap.loading_options import choose_dtype
 from clapstream.clap.model import ClapModel
 from clapstream.clap.weights import StateDict, open_pickle, refuse_other_files, require_tensors
 
@@ -77,8 +78,9 @@ def from_laion(
     config = config or infer_config(state, path)
     with SkipInitialisation():
         model = ClapModel(config)
-    model.to(parse_dtype(dtype))
-    load(model, StateDict(path, convert(state)))
+    weights = StateDict(path, convert(state))
+    model.to(choose_dtype(dtype, None, weights))
+    load(model, weights)
     return model.eval()
 
 

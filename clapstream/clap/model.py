@@ -32,6 +32,14 @@ class ClapModel(PretrainedModel[ClapConfig]):
         self.audio_projection = ClapProjectionLayer(config.audio_config)
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The text tower's word embeddings."""
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the text tower's word embeddings."""
+        self.text_model.set_input_embeddings(value)
+
     def get_text_features(
         self,
         input_ids: Tensor | None = None,

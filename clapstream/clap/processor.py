@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clapstream.clap.features import (
-    FEATURE_EXTRACTOR_NAME,
-    PADDINGS,
-    TRUNCATIONS,
-    BatchFeature,
-    ClapFeatureExtractor,
-    Clip,
-)
-from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, read_json
-from clapstream.clap.tokenizer import ClapTokenizer, Ids
-
-PROCESSOR_NAME = "processor_config.json"
-"""Where newer versions of transformers keep the feature extractor's settings."""
+from clapstream.clap.batch import BatchFeature
+from clapstream.clap.extractor_settings import PADDINGS, TRUNCATIONS
+from clapstream.clap.features import ClapFeatureExtractor
+from clapstream.clap.hub import CheckpointSource, split_options
+from clapstream.clap.sounds import Clip
+from clapstream.clap.token_table import Ids
+from clapstream.clap.tokenizer import REFUSED, WITHOUT_EFFECT, ClapTokenizer
+from clapstream.clap.vocabulary import ROLES
 
 SOUND_ARGUMENTS = ("device", "generator", "seed")
-TEXT_ARGUMENTS = tuple(inspect.signature(ClapTokenizer.__call__).parameters)
+TEXT_ARGUMENTS = (*inspect.signature(ClapTokenizer.__call__).parameters, *REFUSED, *WITHOUT_EFFECT)
+SHARED_ARGUMENTS = ("padding", "truncation", "max_length")
+TEXT_SETTINGS = (
+    *ROLES,
+    *("model_max_length", "padding_side", "truncation_side", "add_prefix_space", "clean_up_tokenization_spaces"),
+    *("use_fast", "from_slow"),
+)
+"""What of `from_pretrained`'s settings is the tokenizer's; the rest is the feature extractor's."""
 
 
 class ClapProcessor:
@@ -34,7 +36,8 @@ class ClapProcessor:
 
     `padding`, `truncation` and `max_length` are the texts'. The reference hands them to both, so that
     `padding=True` for the texts silently replaces the sounds' `repeatpad`; here only values that make sense for
-    sounds alone (`truncation="rand_trunc"`, `padding="repeat"`) go there; `audio_kwargs` does in any case.
+    sounds alone (`truncation="rand_trunc"`, `padding="repeat"`) go there; `audio_kwargs` does in any case. In a
+    call without texts they are the sounds'.
     """
 
     def __init__(self, feature_extractor: ClapFeatureExtractor, tokenizer: ClapTokenizer) -> None:
@@ -44,15 +47,15 @@ class ClapProcessor:
     @property
     def model_input_names(self) -> list[str]:
         """The arguments of the model that a call may fill in."""
-        return [*self.tokenizer.model_input_names, *self.feature_extractor.model_input_names]
+        return list(dict.fromkeys([*self.tokenizer.model_input_names, *self.feature_extractor.model_input_names]))
 
     def __call__(
         self,
-        text: str | Sequence[str] | None = None,
-        audios: Clip | Sequence[Clip] | None = None,
+        text: str | Iterable[Any] | None = None,
+        audios: Clip | Iterable[Clip] | None = None,
         return_tensors: str | None = None,
         *,
-        audio: Clip | Sequence[Clip] | None = None,
+        audio: Clip | Iterable[Clip] | None = None,
         sampling_rate: int | None = None,
         text_kwargs: Mapping[str, Any] | None = None,
         audio_kwargs: Mapping[str, Any] | None = None,
@@ -72,7 +75,7 @@ class ClapProcessor:
         sounds = audios if audio is None else audio
         if text is None and sounds is None:
             raise ValueError("give text, audio or both")
-        for_texts, for_sounds = split(arguments)
+        for_texts, for_sounds = split(arguments, with_texts=text is not None)
         batch = BatchFeature()
         if text is not None:
             for_texts = {"return_tensors": return_tensors, **for_texts, **(text_kwargs or {})}
@@ -92,25 +95,30 @@ class ClapProcessor:
         """As `ClapTokenizer.decode`."""
         return self.tokenizer.decode(token_ids, **arguments)
 
-    def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
-        """Write both parts' files into a directory, which is made if it is missing."""
-        self.feature_extractor.save_pretrained(save_directory)
-        self.tokenizer.save_pretrained(save_directory)
+    def save_pretrained(self, save_directory: str | PathLike[str]) -> list[str]:
+        """Write both parts' files into a directory, which is made if it is missing; return their paths."""
+        sounds = self.feature_extractor.save_pretrained(save_directory)
+        return [*sounds, *self.tokenizer.save_pretrained(save_directory)]
 
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | PathLike[str], **options: Unpack[SourceOptions]
-    ) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Self:
         """Read a directory's, a hub id's or the "bundled" checkpoint's feature extractor and tokenizer.
+
+        `options` are those of `SourceOptions`; others are settings of either part to take instead of the files'.
 
         Raises:
             CheckpointError: a file is missing, damaged or has a value that is not allowed.
         """
-        source = CheckpointSource(pretrained_model_name_or_path, **options)
-        return cls(read_feature_extractor(source), ClapTokenizer.from_source(source))
+        where, overrides = split_options(options)
+        source = CheckpointSource(pretrained_model_name_or_path, **where)
+        for_texts = {name: value for name, value in overrides.items() if name in TEXT_SETTINGS}
+        for_sounds = {name: value for name, value in overrides.items() if name not in TEXT_SETTINGS}
+        return cls(
+            ClapFeatureExtractor.from_source(source, **for_sounds), ClapTokenizer.from_source(source, **for_texts)
+        )
 
 
-def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split(arguments: Mapping[str, Any], *, with_texts: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """What of a call's further arguments belongs to the texts and what to the sounds; TypeError for the rest."""
     for_sounds = {
         name: value
@@ -118,23 +126,12 @@ def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
         if name in SOUND_ARGUMENTS
         or (name == "padding" and value in PADDINGS)
         or (name == "truncation" and value in TRUNCATIONS)
+        or (name in SHARED_ARGUMENTS and not with_texts)
     }
     for_texts = {name: value for name, value in arguments.items() if name not in for_sounds}
     unknown = [name for name in for_texts if name not in TEXT_ARGUMENTS]
     if unknown:
         raise TypeError(f"unknown argument: {', '.join(unknown)}")
+    if for_sounds.get("truncation") is True:  # what it means for texts; sounds are always cut
+        del for_sounds["truncation"]
     return for_texts, for_sounds
-
-
-def read_feature_extractor(source: CheckpointSource) -> ClapFeatureExtractor:
-    """The feature extractor, from a file of its own or from the processor's, as transformers 5 writes it."""
-    path = source.require(FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME)
-    if path.name == FEATURE_EXTRACTOR_NAME:
-        return ClapFeatureExtractor.from_source(source)
-    settings = read_json(path).get("feature_extractor")
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path}: has no feature_extractor")
-    try:
-        return ClapFeatureExtractor.from_dict(settings)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error

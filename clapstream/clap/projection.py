@@ -30,8 +30,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """By the names that Hugging Face gives them."""
 
 
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The activation of that name; ValueError lists the names there are."""
+def activation(name: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The activation of that name, or the function itself; ValueError lists the names there are."""
+    if callable(name):
+        return name
     if name not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}; known are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]

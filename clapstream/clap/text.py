@@ -313,13 +313,20 @@ class ClapTextModelWithProjection(PretrainedModel[ClapTextConfig]):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **arguments: Any,
     ) -> ClapTextModelOutput | tuple[Any, ...]:
         """As `ClapTextModel.forward`, whose further arguments it takes by name."""
         encoded = self.text_model(
-            input_ids, attention_mask, position_ids=position_ids, return_dict=True, **arguments
+            input_ids,
+            attention_mask,
+            position_ids=position_ids,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            **arguments,
         )
         output = ClapTextModelOutput(
             text_embeds=self.text_projection(encoded.pooler_output),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,26 @@ BERT_TOKENS = {
 ROLES = tuple(ROBERTA_TOKENS)
 
 
-def read_vocabulary(source: CheckpointSource) -> tuple[Tokenizer, dict[str, Any]]:
+def read_vocabulary(source: CheckpointSource, overrides: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Any]]:
     """A checkpoint's tokenizer and settings; special tokens that no file names get their usual names.
+
+    `overrides` win over the settings.
 
     Raises:
         CheckpointError: there is none, or a file of it is damaged.
     """
-    settings = {**read_optional(source, SPECIAL_TOKENS_NAME), **read_optional(source, SETTINGS_NAME)}
+    settings = {
+        **read_optional(source, SPECIAL_TOKENS_NAME),
+        **read_optional(source, SETTINGS_NAME),
+        **{name: value for name, value in overrides.items() if name not in ROLES},
+    }
     path = source.require(TOKENIZER_NAME, VOCABULARY_NAME)
     if path.name == VOCABULARY_NAME:
         settings = {**ROBERTA_TOKENS, **settings}
         return build_roberta(path, source.require(MERGES_NAME), settings), settings
     tokenizer = read_tokenizer(path)
+    if "add_prefix_space" in overrides and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+        tokenizer.pre_tokenizer.add_prefix_space = bool(overrides["add_prefix_space"])
     usual = BERT_TOKENS if tokenizer.token_to_id("[PAD]") is not None else ROBERTA_TOKENS
     known = {role: token for role, token in usual.items() if tokenizer.token_to_id(token) is not None}
     return tokenizer, {**known, **settings}

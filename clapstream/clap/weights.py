@@ -5,6 +5,7 @@ A tensor is read when it is asked for, so that a tower can be loaded without the
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import struct
@@ -22,8 +23,7 @@ from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, wr
 
 SAFETENSORS_NAME = "model.safetensors"
 PICKLE_NAME = "pytorch_model.bin"
-WEIGHTS_NAMES = (SAFETENSORS_NAME, f"{SAFETENSORS_NAME}.index.json", PICKLE_NAME, f"{PICKLE_NAME}.index.json")
-"""Where weights are looked for; the first that exists is taken."""
+
 
 OLD_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 """How files of torch.save before PyTorch 1.6 begin; newer ones are zip archives."""
@@ -118,13 +118,30 @@ class Shards:
         return self._files[key].read(key)
 
 
-def open_weights(source: CheckpointSource) -> Weights:
+def weights_names(use_safetensors: bool | None = None, variant: str | None = None) -> list[str]:
+    """Where weights are looked for; the first that exists is taken. `variant` ("fp16" say) is part of the names."""
+    kinds = {True: [SAFETENSORS_NAME], False: [PICKLE_NAME], None: [SAFETENSORS_NAME, PICKLE_NAME]}[use_safetensors]
+    if variant is None:
+        return [name for kind in kinds for name in (kind, f"{kind}.index.json")]
+    parts = [kind.rpartition(".") for kind in kinds]
+    return [
+        name
+        for stem, _, ending in parts
+        for name in (f"{stem}.{variant}.{ending}", f"{stem}.{ending}.index.{variant}.json")
+    ]
+
+
+def open_weights(
+    source: CheckpointSource, use_safetensors: bool | None = None, variant: str | None = None
+) -> Weights:
     """The weights of a checkpoint, in whichever of the known forms it has them.
+
+    `use_safetensors` says which form alone will do; with `variant` the files have that in their names.
 
     Raises:
         CheckpointError: there are none, or a file is damaged or something else altogether.
     """
-    path = source.require(*WEIGHTS_NAMES)
+    path = source.require(*weights_names(use_safetensors, variant))
     return Shards(source, path) if path.suffix == ".json" else open_file(path)
 
 
@@ -208,6 +225,11 @@ def explain_safetensors(path: Path, error: SafetensorError) -> str:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as safetensors, whole or not at all; `format` is what transformers insists on."""
+    """Write a state dict as safetensors or, by the file's name, as a pickle, whole or not at all."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    write_whole(path, save(tensors, metadata={"format": "pt"}))
+    if path.suffix == ".safetensors":
+        write_whole(path, save(tensors, metadata={"format": "pt"}))  # "format" is what transformers insists on
+    else:
+        content = io.BytesIO()
+        torch.save(tensors, content)
+        write_whole(path, content.getvalue())

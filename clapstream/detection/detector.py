@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clapstream.audio.block import RATE_HZ
 from clapstream.audio.position import StreamPosition
 from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.collapse import collapsed_pairs
-from clapstream.clap.features import FUSED_VIEWS, ClapFeatureExtractor
+from clapstream.clap.cropping import FUSED_VIEWS
+from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError, CheckpointSource
 from clapstream.clap.streaming import StreamingLogMel
 from clapstream.clap.weights import open_weights
@@ -155,7 +157,12 @@ class Detector:
 
     def _features_of_whole(self, windows: Sequence[Floats]) -> torch.Tensor:
         batch = self._extractor(
-            list(windows), padding="repeatpad", return_tensors="pt", device=self._features_device, seed=0
+            list(windows),
+            padding="repeatpad",
+            sampling_rate=RATE_HZ,
+            return_tensors="pt",
+            device=self._features_device,
+            seed=0,
         )
         features: torch.Tensor = batch["input_features"]
         return features

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clapstream.audio.block import RATE_HZ
 from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.detection.labels import EmbeddingCache
@@ -81,7 +82,8 @@ def probe_cosine(
     The tower is left in `dtype`: a copy would double the memory that a start needs.
     """
     device = tower.device
-    features = extractor(probe_window(), return_tensors="pt", device=device, seed=0)["input_features"]
+    batch = extractor(probe_window(), sampling_rate=RATE_HZ, return_tensors="pt", device=device, seed=0)
+    features = batch["input_features"]
     is_longer = torch.zeros((1, 1), dtype=torch.bool, device=device)
 
     def embed() -> Floats:

@@ -4,8 +4,10 @@ import inspect
 import json
 
 import pytest
+import torch
 import transformers
 
+from clapstream.clap import ClapAudioModel, ClapTextModel
 from clapstream.clap.config import ClapAudioConfig, ClapConfig, ClapTextConfig
 from clapstream.clap.hub import CheckpointError
 
@@ -167,3 +169,94 @@ def test_towers_refuse_each_other(tmp_path):
 def test_representation_shows_the_values():
     assert '"spec_size": 123' in repr(ClapAudioConfig(spec_size=123))
     assert ClapAudioConfig(return_dict=False).use_return_dict is False
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_a_configuration_as_json(ours, theirs, tmp_path):
+    config = ours(initializer_factor=0.5, unknown_key=[1])
+    difference = json.loads(config.to_json_string())
+    assert difference == config.to_diff_dict()
+    assert difference == {"model_type": ours.model_type, "initializer_factor": 0.5, "unknown_key": [1]}
+    assert ours.from_dict(difference) == config
+    assert json.loads(config.to_json_string(use_diff=False)) == config.to_dict()
+    config.to_json_file(tmp_path / "config.json")
+    assert ours.from_json_file(tmp_path / "config.json") == config
+    assert theirs.from_json_file(tmp_path / "config.json").initializer_factor == 0.5
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_fields_are_updated_as_in_transformers(ours, theirs):
+    values = {"projection_dim": 7, "initializer_factor": 0.25, "note": "kept"}
+    config, reference = ours(), theirs()
+    config.update(values)
+    reference.update(values)
+    for name, value in values.items():
+        assert getattr(config, name) == getattr(reference, name) == value
+    with pytest.raises(TypeError, match="projection_dim must be int"):
+        config.update({"projection_dim": "7"})
+
+
+def test_labels_of_a_head_as_in_transformers():
+    config, reference = ClapTextConfig(num_labels=5), transformers.ClapTextConfig(num_labels=5)
+    assert (config.num_labels, config.id2label, config.label2id) == (5, reference.id2label, reference.label2id)
+    config.num_labels = 3
+    assert len(config.label2id) == 3
+    assert ClapTextConfig().num_labels == transformers.ClapTextConfig().num_labels == 2
+    assert "id2label" not in ClapTextConfig().to_dict()
+
+
+def test_the_old_name_of_the_precision_gives_a_type():
+    for name in ("dtype", "torch_dtype"):
+        assert ClapTextConfig(**{name: "float16"}).torch_dtype is torch.float16
+    config = ClapConfig(torch_dtype=torch.bfloat16)
+    assert config.torch_dtype is torch.bfloat16
+    config.torch_dtype = "float16"
+    assert (config.dtype, config.torch_dtype) == ("float16", torch.float16)
+    assert ClapConfig().torch_dtype is None
+    assert ClapConfig.from_dict(config.to_dict(), torch_dtype="float64").dtype == "float64"
+
+
+@pytest.mark.parametrize("heads", [0, 1, 2])
+def test_one_number_of_heads_for_all_stages(heads):
+    """As transformers' ConfigTester does it: the number is kept, given or assigned."""
+    config = ClapAudioConfig(num_attention_heads=heads)
+    assert config.num_attention_heads == heads
+    config.num_attention_heads = 4
+    assert (config.num_attention_heads, config.stage_heads) == (4, [4] * 4)
+    assert ClapAudioConfig().stage_heads == [4, 8, 16, 32]
+
+
+def test_one_number_of_heads_builds_the_tower_of_so_many_equal_ones():
+    fields = {"depths": [1, 1], "patch_embeds_hidden_size": 8, "hidden_size": 16}
+    one = ClapAudioModel(ClapAudioConfig(num_attention_heads=2, **fields)).eval()
+    several = ClapAudioModel(ClapAudioConfig(num_attention_heads=[2, 2], **fields)).eval()
+    several.load_state_dict(one.state_dict())
+    features = torch.randn(1, 1, 100, 64)
+    assert torch.equal(one(features).pooler_output, several(features).pooler_output)
+    with pytest.raises(ValueError, match="num_attention_heads"):
+        ClapAudioModel(ClapAudioConfig(num_attention_heads=3, **fields))
+
+
+@pytest.mark.parametrize(
+    "function", [torch.nn.functional.gelu, torch.nn.GELU(), lambda x: torch.nn.functional.gelu(x)]
+)
+def test_an_activation_may_be_a_function(function, tmp_path):
+    text = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    audio = {"depths": [1], "num_attention_heads": [2], "patch_embeds_hidden_size": 8, "hidden_size": 8}
+    for model, config, fields, inputs in (
+        (ClapTextModel, ClapTextConfig, text, torch.tensor([[0, 5, 2]])),
+        (ClapAudioModel, ClapAudioConfig, audio, torch.randn(1, 1, 100, 64)),
+    ):
+        by_name = model(config(**fields, hidden_act="gelu")).eval()
+        given = model(config(**fields, hidden_act=function)).eval()
+        given.load_state_dict(by_name.state_dict())
+        torch.testing.assert_close(given(inputs).pooler_output, by_name(inputs).pooler_output)
+        assert "hidden_act" in repr(given.config)
+        with pytest.raises(TypeError, match=r"hidden_act is a function, which config\.json cannot hold"):
+            given.save_pretrained(tmp_path)
+        with pytest.raises(TypeError, match="hidden_act is a function"):
+            given.config.to_json_string()
+    with pytest.raises(TypeError, match=r"hidden_act must be str \| a function, not 5"):
+        ClapTextConfig(hidden_act=5)
+    with pytest.raises(ValueError, match="unknown activation 'gelo'"):
+        ClapTextModel(ClapTextConfig(**text, hidden_act="gelo"))

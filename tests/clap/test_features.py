@@ -1,12 +1,14 @@
 """The feature extractor against transformers, sound by sound."""
 
+import functools
 import warnings
 
 import numpy as np
 import pytest
 import torch
 
-from clapstream.clap.features import BatchFeature, ClapFeatureExtractor
+from clapstream.clap.batch import BatchFeature
+from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError
 
 with warnings.catch_warnings():
@@ -65,6 +67,11 @@ def both(raw_speech, settings, seed=0, **arguments):
     return reference, ours
 
 
+def at_48_khz(extractor):
+    """Calls of an extractor that say what rate its sounds have."""
+    return functools.partial(extractor, sampling_rate=48_000)
+
+
 def assert_same(reference, ours):
     torch.testing.assert_close(
         ours["input_features"], reference["input_features"].float(), rtol=0, atol=DB_TOLERANCE
@@ -120,25 +127,26 @@ def test_other_numbers_of_mel_bins():
 
 def test_all_the_forms_a_sound_may_have():
     sound = sounds()["half"]
-    extract = ClapFeatureExtractor(**SETTINGS, truncation="rand_trunc")
+    extract = at_48_khz(ClapFeatureExtractor(**SETTINGS, truncation="rand_trunc"))
     expected = extract(sound, return_tensors="pt").input_features
     read_only = sound.copy()
     read_only.flags.writeable = False
     for form in (sound.tolist(), [sound], sound[None], torch.from_numpy(sound), [sound.tolist()], read_only):
         assert torch.equal(extract(form, return_tensors="pt").input_features, expected)
-    doubled = extract(torch.from_numpy(sound).expand(2, -1), return_tensors="pt").input_features
-    assert torch.equal(doubled, expected.expand(2, -1, -1, -1))
+    tripled = extract(torch.from_numpy(sound).expand(3, -1), return_tensors="pt").input_features
+    assert torch.equal(tripled, expected.expand(3, -1, -1, -1))
 
 
 def test_a_batch_of_several_precisions():
     tone = np.sin(np.arange(48_000) / 9.0)
     batch = [tone, tone.astype(np.float32), np.round(tone * 100).astype(np.int16)]
-    reference, ours = both(batch, {**SETTINGS, "truncation": "rand_trunc"})
+    with pytest.warns(UserWarning, match="int16 samples from -100 to 100"):
+        reference, ours = both(batch, {**SETTINGS, "truncation": "rand_trunc"})
     assert_same(reference, ours)
 
 
 def test_return_forms():
-    extract = ClapFeatureExtractor(**SETTINGS)
+    extract = at_48_khz(ClapFeatureExtractor(**SETTINGS))
     batch = [sounds()["short"], sounds()["longer"]]
     as_lists, as_arrays, as_tensors = (extract(batch, return_tensors=form, seed=1) for form in (None, "np", "pt"))
     assert isinstance(as_lists["input_features"], list)
@@ -152,7 +160,7 @@ def test_return_forms():
 
 
 def test_a_seed_repeats_the_crops_and_another_changes_them():
-    extract = ClapFeatureExtractor(**SETTINGS, truncation="rand_trunc")
+    extract = at_48_khz(ClapFeatureExtractor(**SETTINGS, truncation="rand_trunc"))
     first, again, other = (
         extract(sounds()["longer"], return_tensors="pt", seed=seed).input_features for seed in (1, 1, 2)
     )
@@ -194,6 +202,8 @@ def test_files_are_exchanged_with_transformers(tmp_path):
     ClapFeatureExtractor(**settings).save_pretrained(tmp_path / "ours")
     theirs = transformers.ClapFeatureExtractor.from_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
+    ClapFeatureExtractor(**settings).to_json_file(tmp_path / "settings.json")
+    assert ClapFeatureExtractor.from_json_file(tmp_path / "settings.json").to_dict() == theirs.to_dict()
     again = ClapFeatureExtractor.from_pretrained(tmp_path / "theirs")
     assert again.to_dict() == ClapFeatureExtractor(**settings).to_dict()
 

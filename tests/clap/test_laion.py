@@ -118,6 +118,14 @@ def test_what_was_loaded_computes_the_same(tmp_path):
         assert torch.equal(loaded(**given).logits_per_audio, model(**given).logits_per_audio)
 
 
+def test_auto_keeps_the_precision_of_the_file(tmp_path):
+    state = as_laion(make_model({}))
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    torch.save(halves, tmp_path / "half.pt")
+    assert from_laion(tmp_path / "half.pt", dtype="auto").dtype == torch.float16
+    assert from_laion(tmp_path / "half.pt").dtype == torch.float32
+
+
 def test_a_converted_file_can_be_saved_as_a_checkpoint(tmp_path):
     torch.save(as_laion(make_model({})), tmp_path / "unfused.pt")
     loaded = from_laion(tmp_path / "unfused.pt", dtype="float16")

@@ -47,7 +47,7 @@ def test_texts_and_sounds_together_are_each_as_alone(processor):
     assert list(both) == ["input_ids", "attention_mask", "input_features", "is_longer"]
     assert set(both) == set(processor.model_input_names)
     texts = processor(text=TEXTS, padding=True, return_tensors="pt")
-    sounds = processor(audios=[SOUND, SOUND[:100]], return_tensors="pt")
+    sounds = processor(audios=[SOUND, SOUND[:100]], sampling_rate=8000, return_tensors="pt")
     for name, value in {**texts, **sounds}.items():
         assert torch.equal(both[name], value), name
     assert both.input_ids.shape[0] == both.input_features.shape[0] == 2
@@ -73,8 +73,8 @@ def test_each_part_is_that_of_transformers(processor, reference):
     ],
 )
 def test_what_is_said_of_texts_leaves_sounds_alone(for_texts, processor):
-    alone = processor(audio=SOUND, return_tensors="pt")
-    both = processor(TEXTS, audio=SOUND, return_tensors="pt", **for_texts)
+    alone = processor(audio=SOUND, sampling_rate=8000, return_tensors="pt")
+    both = processor(TEXTS, audio=SOUND, sampling_rate=8000, return_tensors="pt", **for_texts)
     assert torch.equal(both.input_features, alone.input_features)
     assert len({len(row) for row in both.input_ids}) == 1
 
@@ -82,16 +82,46 @@ def test_what_is_said_of_texts_leaves_sounds_alone(for_texts, processor):
 @pytest.mark.parametrize("said", [{"padding": "pad"}, {"audio_kwargs": {"padding": "pad"}}])
 def test_what_is_said_of_sounds_leaves_texts_alone(said, processor):
     alone = processor(TEXTS)
-    both = processor(TEXTS, SOUND, **said)
+    both = processor(TEXTS, SOUND, sampling_rate=8000, **said)
     assert both.input_ids == alone.input_ids
-    expected = processor.feature_extractor(SOUND, padding="pad")
+    expected = processor.feature_extractor(SOUND, padding="pad", sampling_rate=8000)
     assert np.array_equal(both.input_features, expected.input_features)
-    assert not np.array_equal(both.input_features, processor(audio=SOUND).input_features)
+    assert not np.array_equal(both.input_features, processor(audio=SOUND, sampling_rate=8000).input_features)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({"padding": True}, {}),
+        ({"truncation": True}, {}),
+        ({"padding": False}, {"padding": "pad"}),
+        ({"max_length": 4000}, {"max_length": 4000}),
+    ],
+)
+def test_without_texts_everything_is_said_of_the_sounds(said, meant, processor):
+    found = processor(audio=SOUND, sampling_rate=8000, return_tensors="pt", **said)
+    expected = processor.feature_extractor(SOUND, sampling_rate=8000, return_tensors="pt", **meant)
+    assert torch.equal(found.input_features, expected.input_features)
+    for wrong in ({"padding": "sideways"}, {"truncation": "sideways"}, {"max_length": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            processor(audio=SOUND, sampling_rate=8000, **wrong)
+
+
+def test_generators_of_texts_and_sounds(processor):
+    found = processor((text for text in TEXTS), audio=(sound for sound in [SOUND, SOUND]), sampling_rate=8000)
+    assert found.input_ids == processor(TEXTS).input_ids
+    assert len(found.input_features) == 2
+
+
+def test_pairs_of_texts(processor):
+    assert processor(TEXTS, text_pair=TEXTS[::-1]) == processor.tokenizer(TEXTS, TEXTS[::-1])
 
 
 def test_random_crops_can_be_repeated(processor):
     once, again, other = (
-        processor(audio=LONG_SOUND, truncation="rand_trunc", seed=seed, return_tensors="pt").input_features
+        processor(
+            audio=LONG_SOUND, sampling_rate=8000, truncation="rand_trunc", seed=seed, return_tensors="pt"
+        ).input_features
         for seed in (4, 4, 5)
     )
     assert torch.equal(once, again)
@@ -114,7 +144,10 @@ def test_files_go_both_ways(processor, reference, tmp_path):
         again = ClapProcessor.from_pretrained(directory)
         assert again(TEXTS) == processor(TEXTS)
         assert again.feature_extractor.truncation == "rand_trunc"
-        assert np.array_equal(again(audio=SOUND).input_features, processor(audio=SOUND).input_features)
+        assert np.array_equal(
+            again(audio=SOUND, sampling_rate=8000).input_features,
+            processor(audio=SOUND, sampling_rate=8000).input_features,
+        )
 
 
 @pytest.mark.parametrize(
@@ -124,6 +157,10 @@ def test_files_go_both_ways(processor, reference, tmp_path):
         (lambda p: p(audio=SOUND, audios=SOUND), ValueError, "two names"),
         (lambda p: p(audio=SOUND, sampling_rate=44100), ValueError, "44100"),
         (lambda p: p(audio=SOUND, sampling_rat=8000), TypeError, "unknown argument: sampling_rat"),
+        (lambda p: p("dog.wav", audio="dog.wav"), TypeError, r"audio \(raw_speech\).* not str"),
+        (lambda p: p(text=5), TypeError, "text must be"),
+        (lambda p: p(TEXTS, text_target=TEXTS), TypeError, "text_target="),
+        (lambda p: p(audio=np.stack([SOUND, SOUND], axis=1)), ValueError, "audio.mean"),
         (lambda p: p(TEXTS, padding="sideways"), ValueError, "'sideways'"),
     ],
 )

@@ -48,7 +48,7 @@ SOUND = sound()
 
 
 def by_itself(window: torch.Tensor, extractor: ClapFeatureExtractor = EXTRACTOR) -> torch.Tensor:
-    return extractor(window, return_tensors="pt")["input_features"][0, 0]
+    return extractor(window, sampling_rate=48_000, return_tensors="pt")["input_features"][0, 0]
 
 
 @settings(max_examples=40, deadline=None)

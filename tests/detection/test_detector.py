@@ -74,7 +74,7 @@ def test_scores_are_those_of_the_whole_model(checkpoint: Path) -> None:
     with torch.inference_mode():
         prompts = [texts("a dog barking", "a dog"), texts("a doorbell rings")]
         background = texts("a quiet room", "traffic in the distance")
-        audio = model.get_audio_features(**extractor(windows(3), return_tensors="pt")).numpy()
+        audio = model.get_audio_features(**extractor(windows(3), sampling_rate=48_000, return_tensors="pt")).numpy()
     expected = Scorer(prompts, background, model.logit_scale_a.exp().item()).score(audio)
     assert found.shape == (3, 2)
     assert np.ptp(expected) > 0.1, "the checkpoint must tell these sounds apart, else the test says nothing"

@@ -89,7 +89,7 @@ def test_the_probe_compares_with_single_precision_which_runs_once_for_a_checkpoi
     write_small_checkpoint(tmp_path)
     extractor = ClapFeatureExtractor.from_pretrained(tmp_path)
     exact = RunningTower.from_pretrained(tmp_path)
-    features = extractor(probe_window(), return_tensors="pt")["input_features"]
+    features = extractor(probe_window(), sampling_rate=48_000, return_tensors="pt")["input_features"]
     embeds = [
         tower(input_features=features.to(tower.dtype)).audio_embeds.float()
         for tower in (exact, RunningTower.from_pretrained(tmp_path, dtype="bfloat16"))
