@@ -77,7 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--dashboard", action=argparse.BooleanOptionalAction, default=None, help="as for run")
 
     tag = add("tag", "tag:run", "tell what is in sound files, window by window")
-    tag.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any format libsndfile reads")
+    tag.add_argument(
+        "files",
+        nargs="+",
+        type=_sound_file,
+        metavar="FILE",
+        help="sound files, folders with sound files, or - for a file on standard input",
+    )
     tag.add_argument("--label", action="append", metavar="TEXT", help="listen for this instead of the label file's")
     tag.add_argument("--json", action="store_true", help="one JSON object a line")
     tag.add_argument("--all", action="store_true", help="every label, not only those above their threshold")
@@ -96,6 +102,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda")
     evaluate.add_argument("--plot", type=Path, metavar="PNG", help="write a picture of the confusions")
     return parser
+
+
+def _sound_file(name: str) -> Path:
+    """The path of a file; only `-` itself is standard input, and `./-` a file of that name."""
+    path = Path(name)
+    return path.absolute() if path == Path("-") and name != "-" else path
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from clapstream.assembly import EXPECTED
 from clapstream.audio.block import RATE_HZ
+from clapstream.audio.file_reader import shown_name
 from clapstream.audio.recording import claimed_seconds, recording_blocks
+from clapstream.audio.sound_folder import is_meant_as_sound, look_through
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
 from clapstream.config import LabelSet, LabelSettings, WindowSettings
 from clapstream.detection.detector import Detector
-from clapstream.tagging import WindowScorer, tag_blocks
+from clapstream.tagging import Tag, WindowScorer, tag_blocks
+
+STANDARD_INPUT = Path("-")
+
+_NAMES_SHOWN = 10
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,16 +54,25 @@ def tag_files(
     *,
     as_json: bool,
 ) -> int:
-    """Print the tags of every file above `thresholds`, which name the labels; returns the exit code."""
-    exit_code = OK
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for path in paths:
-            windows = _window_count(path, window.hop_seconds)
-            task = progress.add_task(path.name, total=windows)
+    """Print the tags of every file above `thresholds`, which name the labels; returns the exit code.
+
+    A folder stands for the sound files in it, `-` for a file on standard input.
+    """
+    report = _Report()
+    progress = Progress(
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),  # what goes into a file must not go to the terminal instead
+    )
+    with progress:
+        for file in _files(paths, report):
+            windows = _window_count(file.path, window.hop_seconds)
+            task = progress.add_task(escape(shown_name(Path(file.name).name)), total=windows)
             try:
                 for tags in tag_blocks(
-                    str(path),
-                    recording_blocks(path),
+                    file.name,
+                    recording_blocks(file.path, shown=shown_name(file.name)),
                     detector,
                     thresholds,
                     window_frames=round(window.seconds * RATE_HZ),
@@ -60,12 +80,106 @@ def tag_files(
                 ):
                     progress.advance(task)
                     for tag in tags:
-                        print(tag.as_json() if as_json else tag.as_text())
+                        _print(tag, as_json)
+                report.tried += 1
             except SourceError as error:
-                complain(error)
-                exit_code = FAILURE
-            progress.update(task, completed=windows)
-    return exit_code
+                report.failed(file, error)
+            progress.remove_task(task)
+    report.tell_skipped()
+    return report.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file to tag: where it is, what it is called in the output, and whether a folder was named, not the file."""
+
+    path: Path
+    name: str
+    from_folder: bool = False
+
+
+class _Report:
+    """What became of the files: how many were sound or should have been, and which ones were skipped."""
+
+    def __init__(self) -> None:
+        self.exit_code = OK
+        self.tried = 0
+        self.skipped: list[Path] = []
+
+    def complain(self, message: object) -> None:
+        """Say what went wrong."""
+        complain(message)
+        self.exit_code = FAILURE
+
+    def failed(self, file: _File, error: SourceError) -> None:
+        """Say what is wrong with a file, unless it only lies in a folder with sound files."""
+        if file.from_folder and not is_meant_as_sound(file.path, error):
+            self.skipped.append(file.path)
+            return
+        self.tried += 1
+        self.complain(error)
+
+    def tell_skipped(self) -> None:
+        """Name what was skipped, as far as it fits in a line."""
+        if not self.skipped:
+            return
+        names = [shown_name(path) for path in self.skipped[:_NAMES_SHOWN]]
+        if more := len(self.skipped) - len(names):
+            names.append(f"and {more} more")
+        complain(f"skipped {len(self.skipped)} that are no sound or are hidden: {', '.join(names)}")
+
+
+def _files(paths: Sequence[Path], report: _Report) -> Iterator[_File]:
+    """The files that are meant: those that are named, those in folders that are named, and standard input."""
+    for index, path in enumerate(paths):
+        if path == STANDARD_INPUT:
+            try:
+                with _standard_input_as_file() as copy:
+                    yield _File(copy, str(path))
+            except SourceError as error:
+                report.complain(error)
+        elif path.is_dir():
+            yield from _files_in(path, paths[:index], report)
+        else:
+            yield _File(path, str(path))
+
+
+def _files_in(folder: Path, named: Sequence[Path], report: _Report) -> Iterator[_File]:
+    """The files of a folder that were not `named` before."""
+    contents = look_through(folder)
+    report.skipped += contents.skipped
+    for problem in contents.problems:
+        report.complain(problem)
+    tried = report.tried
+    for path in contents.files:
+        if path not in named:
+            yield _File(path, str(path), from_folder=True)
+    if report.tried == tried and not contents.problems:
+        report.complain(f"{shown_name(folder)}: no {'other ' if named else ''}sound files in this folder")
+
+
+@contextlib.contextmanager
+def _standard_input_as_file() -> Iterator[Path]:
+    """Copy standard input to disk, because most formats cannot be read from front to back."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SourceError(f"{STANDARD_INPUT}: standard input is a terminal; pipe a sound file into it")
+    with tempfile.NamedTemporaryFile(prefix="clapstream-") as copy:
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            copy.flush()
+        except OSError as error:
+            reason = error.strerror or error
+            raise SourceError(f"{STANDARD_INPUT}: cannot copy standard input to {copy.name}: {reason}") from error
+        yield Path(copy.name)
+
+
+def _print(tag: Tag, as_json: bool) -> None:
+    """Print a line, whatever characters the terminal has."""
+    encoding = sys.stdout.encoding or "utf-8"
+    if as_json:
+        print(tag.as_json(encoding))
+    else:
+        print(tag.as_text().encode(encoding, "backslashreplace").decode(encoding))
 
 
 def with_labels(label_set: LabelSet, names: Sequence[str]) -> LabelSet:
