@@ -1,4 +1,4 @@
-"""What FFmpeg's decoders give, as samples."""
+"""FFmpeg's libraries through PyAV, which is optional: whether it is there, and its frames as samples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from clapstream.audio.samples import full_scale
 
 if TYPE_CHECKING:
     import av
+
+
+AV_PACKAGE = "the package av: pip install 'clapstream[stream]'"
+
+
+def av_is_installed() -> bool:
+    """Whether PyAV can be imported."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def float_samples(decoded: av.AudioFrame) -> NDArray[np.float32]:

@@ -40,6 +40,9 @@ class LibsndfileReader:
         """Open the file; NotReadableError if it is in no format of libsndfile, OSError if it cannot be read."""
         self._path = path
         self._file = _open(os.fsencode(path.absolute()))  # soundfile takes no text for names that are not Unicode
+        if not self._file.frames:  # a recorder that was interrupted leaves a header without a length
+            self._file.close()
+            raise NotReadableError("its header says that it has no sound")
         self._guessed_seconds = 0.0
         if self._file.format == "MP3":
             self._guessed_seconds = self._known_seconds

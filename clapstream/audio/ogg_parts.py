@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ class OggPart:
 @dataclass(frozen=True, slots=True)
 class _Page:
     flags: int
+    granule: int
     serial: int
     sequence: int
     end: int
@@ -40,17 +42,21 @@ def ogg_parts(file: BinaryIO) -> Iterator[OggPart]:
     """Give the streams that follow each other in an Ogg file, up to the first damage."""
     start = position = 0
     only_first_pages = True
-    sequences: dict[int, int] = {}
+    expected: dict[int, int] = {}  # by serial number, the sequence number of the next page
     while (page := _read_page(file, position)) is not None:
         if page.flags & FIRST_PAGE and not only_first_pages:
             yield OggPart(start, position)
-            start, sequences = position, {}
+            start, expected = position, {}
         only_first_pages = bool(page.flags & FIRST_PAGE)
-        if page.sequence != sequences.get(page.serial, page.sequence):
+        if page.sequence != expected.get(page.serial, page.sequence):
             yield OggPart(start, position, damaged=True)
             return
-        sequences[page.serial] = page.sequence + 1
+        # Before the first sound pages may be missing: who records a running stream gets its headers, then a jump.
+        if page.granule > 0 or page.serial in expected:
+            expected[page.serial] = page.sequence + 1
         position = page.end
+    if not position:  # something comes before the first page, which libsndfile skips
+        position = file.seek(0, os.SEEK_END)
     yield OggPart(start, position, damaged=_has_page_behind(file, position))
 
 
@@ -60,14 +66,14 @@ def _read_page(file: BinaryIO, position: int) -> _Page | None:
     header = file.read(HEADER.size)
     if len(header) < HEADER.size:
         return None
-    pattern, _, flags, _, serial, sequence, checksum, segments = HEADER.unpack(header)
+    pattern, _, flags, granule, serial, sequence, checksum, segments = HEADER.unpack(header)
     if pattern != b"OggS":
         return None
     sizes = file.read(segments)
     content = file.read(sum(sizes))
     if len(content) < sum(sizes) or _checksum(header, sizes + content) != checksum:
         return None
-    return _Page(flags, serial, sequence, position + len(header) + len(sizes) + len(content))
+    return _Page(flags, granule, serial, sequence, position + len(header) + len(sizes) + len(content))
 
 
 def _has_page_behind(file: BinaryIO, position: int) -> bool:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from clapstream.audio.av_frames import AV_PACKAGE
 from clapstream.audio.av_reader import AvReader
 from clapstream.audio.file_reader import FileReader, NoAudioError, NotReadableError
 from clapstream.audio.libsndfile_reader import LibsndfileReader
 from clapstream.audio.source import SourceError
-
-AV_NEEDED = "needs the package av: pip install 'clapstream[stream]'"
 
 
 class NotSoundError(SourceError):
@@ -47,7 +46,9 @@ def _open(path: Path, shown: str) -> FileReader:
     try:
         return AvReader(path)
     except ImportError as error:
-        raise NotSoundError(f"{refusal}; every other format (m4a, mp4, aac, webm, mka, ...) {AV_NEEDED}") from error
+        raise NotSoundError(
+            f"{refusal}; every other format (m4a, mp4, aac, webm, mka, ...) needs {AV_PACKAGE}"
+        ) from error
     except NoAudioError as error:
         raise NoAudioTrackError(f"{shown}: {error}") from error
     except NotReadableError as error:

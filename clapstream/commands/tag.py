@@ -161,7 +161,9 @@ def _files_in(folder: Path, named: Sequence[Path], report: _Report) -> Iterator[
 @contextlib.contextmanager
 def _standard_input_as_file() -> Iterator[Path]:
     """Copy standard input to disk, because most formats cannot be read from front to back."""
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is None:
+        raise SourceError(f"{STANDARD_INPUT}: standard input is closed; pipe a sound file into it")
+    if sys.stdin.isatty():
         raise SourceError(f"{STANDARD_INPUT}: standard input is a terminal; pipe a sound file into it")
     with tempfile.NamedTemporaryFile(prefix="clapstream-") as copy:
         try:
