@@ -6,21 +6,23 @@ import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clapstream.audio.av_frames import float_samples
 from clapstream.audio.file_reader import BrokenFileError, NoAudioError, NotReadableError, Sound, cut_short
-from clapstream.audio.source import BLOCK_SECONDS
+from clapstream.audio.joined_sounds import joined
 
 if TYPE_CHECKING:
     import av
 
-OPTIONS = {"protocol_whitelist": "none"}
-"""Playlists and the like, which name other files and addresses, must not open them."""
+OPTIONS = {
+    "protocol_whitelist": "none",  # playlists and the like must not open what they name
+    "analyzeduration": "60000000",  # microseconds in which the audio track may begin, where no header tells of it
+    "probesize": "50000000",  # bytes, likewise
+}
 
 GAP_SECONDS = 0.1
 """Time stamps that jump by more leave a gap: less is rounding, or the delay of an encoder."""
@@ -50,9 +52,8 @@ class AvReader:
 
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))
-            nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)  # a name can mislead FFmpeg
             try:
-                self._container = av.open(nameless, mode="r", options=OPTIONS, metadata_errors="replace")
+                self._container = av.open(_Nameless(file), mode="r", options=OPTIONS, metadata_errors="replace")
             except av.FFmpegError as error:
                 raise NotReadableError(_missing_index(path) or error.strerror or "unknown format") from error
             stack.callback(self._container.close)
@@ -71,7 +72,7 @@ class AvReader:
 
     def sounds(self) -> Iterator[Sound]:
         """Give the track's sound from front to back; BrokenFileError where it is damaged."""
-        yield from _in_blocks(self._decoded())
+        yield from joined(self._decoded())
         if self._is_exact and self.claimed_seconds - self._position > MISSING_SECONDS:
             raise cut_short(float(self._position), self.claimed_seconds)
         if self._first_gap is not None:
@@ -97,14 +98,14 @@ class AvReader:
             try:
                 packet = next(packets, None)
                 decoded = [] if packet is None else [(each, float_samples(each)) for each in packet.decode()]
-            except (av.FFmpegError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or error
-                failure = BrokenFileError(f"broken after {float(self._position):.1f} s: {reason}")
+            except (av.FFmpegError, IndexError, ValueError) as error:  # IndexError: PyAV met a track that is new
+                failure = BrokenFileError(f"broken after {float(self._position):.1f} s: {_cause(error)}")
                 if self._position:
                     raise failure from error
                 continue
             for frame, samples in decoded:
-                yield from self._placed(frame, samples)
+                if len(samples):
+                    yield from self._placed(frame, samples)
             if packet is None:
                 break
         if failure is not None and not self._position:
@@ -143,6 +144,22 @@ class AvReader:
         return Fraction(0)
 
 
+class _Nameless:
+    """A file without its name, which can mislead FFmpeg; the methods are what PyAV calls."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read = file.read
+        self.tell = file.tell
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Return the new position, -1 where there is none: PyAV would print an exception."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 def _audio_track(container: av.container.InputContainer) -> av.AudioStream:
     """Return the track to listen to; NotReadableError if there is none."""
     from av.stream import Disposition
@@ -164,30 +181,8 @@ def _missing_index(path: Path) -> str | None:
     return "an MP4 file without its index (moov): it is cut short or damaged"
 
 
-def _in_blocks(sounds: Iterator[Sound]) -> Iterator[Sound]:
-    """Join sounds to about a block at a time; what came before a BrokenFileError is given before it."""
-    waiting: list[Sound] = []
-    try:
-        for sound in sounds:
-            if waiting and (sound.skipped_frames or not _alike(waiting[0], sound)):
-                yield _joined(waiting)
-                waiting = []
-            waiting.append(sound)
-            if sum(len(each.samples) for each in waiting) >= BLOCK_SECONDS * sound.rate_hz:
-                yield _joined(waiting)
-                waiting = []
-    except BrokenFileError:
-        if waiting:
-            yield _joined(waiting)
-        raise
-    if waiting:
-        yield _joined(waiting)
-
-
-def _alike(one: Sound, other: Sound) -> bool:
-    return one.rate_hz == other.rate_hz and one.samples.shape[1] == other.samples.shape[1]
-
-
-def _joined(sounds: list[Sound]) -> Sound:
-    first = sounds[0]
-    return Sound(np.concatenate([each.samples for each in sounds]), first.rate_hz, first.skipped_frames)
+def _cause(error: Exception) -> str:
+    """Return why decoding failed: FFmpeg's decoders fail with errors that say nothing or mislead."""
+    if isinstance(error, IndexError):
+        return "another track begins"
+    return str(error) if type(error) is ValueError else "the data cannot be decoded"

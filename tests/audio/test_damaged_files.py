@@ -31,8 +31,8 @@ OVERWRITTEN = {
     "a.mp3": "broken after {place} s: the data cannot be decoded",
     "a.ogg": "broken after {place} s: a damaged or missing page",
     "a.opus": "broken after {place} s: a damaged or missing page",
-    "a.m4a": "broken after {place} s: Invalid data found",
-    "a.aac": "broken after {place} s: Invalid data found",
+    "a.m4a": "broken after {place} s: the data cannot be decoded",
+    "a.aac": "broken after {place} s: the data cannot be decoded",
     "a.webm": "no sound from {place} to",
 }
 CUT = {
@@ -43,7 +43,7 @@ CUT = {
     "a.ogg": "broken after {place} s: a damaged or missing page",
     "a.mka": "broken after {place} s: the file ends there, but its header says 10.0 s",
 }
-SOUND = ("-f", "lavfi", "-i", "anoisesrc=color=pink:sample_rate=44100:duration=10")
+SOUND = ("-f", "lavfi", "-i", "anoisesrc=color=pink:seed=1:sample_rate=44100:duration=10")
 """Noise, so that a format's size is spread evenly over its length."""
 
 DAMAGES = [(name, overwrite_middle, said) for name, said in OVERWRITTEN.items()]

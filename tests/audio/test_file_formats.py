@@ -115,6 +115,19 @@ class TestChannels:
         levels = [float(np.abs(np.concatenate([b.samples for b in blocks_of(path, i)])).max()) for i in range(6)]
         assert levels == pytest.approx([0, 0, 0, 0, 0.5, 0], abs=0.01)
 
+    def test_one_of_eight(self, tmp_path: Path) -> None:
+        """PyAV finds a ninth plane in frames of eight, at an address of something else."""
+        seven_silent = "|".join(["0"] * 7)
+        path = tmp_path / "a.m4a"
+        ffmpeg(
+            "-f", "lavfi", "-i", f"aevalsrc={seven_silent}|0.5*sin(880*2*PI*t):channel_layout=7.1:duration=1", path
+        )
+        levels = [float(np.abs(np.concatenate([b.samples for b in blocks_of(path, i)])).max()) for i in range(8)]
+        assert levels == pytest.approx([0.0] * 7 + [0.5], abs=0.02)
+        assert np.abs(read_audio(path)).max() == pytest.approx(0.5 / 8, abs=0.01)
+        with pytest.raises(SourceError, match="no channel 8"):
+            blocks_of(path, 8)
+
     @pytest.mark.parametrize(("name", "channel"), [("a.wav", "right"), ("a.m4a", 1), ("a.m4a", "right")])
     def test_one_that_the_file_lacks(self, tmp_path: Path, name: str, channel: str | int) -> None:
         path = make_tone(tmp_path / name, 1)
