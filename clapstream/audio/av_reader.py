@@ -53,7 +53,10 @@ class AvReader:
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))
             try:
-                self._container = av.open(_Nameless(file), mode="r", options=OPTIONS, metadata_errors="replace")
+                # Not as options: with those, PyAV before 18 crashes on formats whose header lists no tracks.
+                self._container = av.open(
+                    _Nameless(file), mode="r", container_options=OPTIONS, metadata_errors="replace"
+                )
             except av.FFmpegError as error:
                 raise NotReadableError(_missing_index(path) or error.strerror or "unknown format") from error
             stack.callback(self._container.close)
@@ -162,15 +165,19 @@ class _Nameless:
 
 def _audio_track(container: av.container.InputContainer) -> av.AudioStream:
     """Return the track to listen to; NotReadableError if there is none."""
-    from av.stream import Disposition
-
     tracks = container.streams.audio
     if not tracks:
         raise NoAudioError("no audio track" + (", only video" if container.streams.video else ""))
-    track = next((each for each in tracks if each.disposition & Disposition.default), tracks[0])
+    track = next(filter(_is_default, tracks), tracks[0])
     if track.codec_context is None:
         raise NotReadableError("FFmpeg has no decoder for the audio track")
     return track
+
+
+def _is_default(track: av.AudioStream) -> bool:
+    """Whether a track is marked as default: AV_DISPOSITION_DEFAULT, which old versions of PyAV do not tell."""
+    disposition = getattr(track, "disposition", 0)
+    return bool(getattr(disposition, "value", disposition) & 1)
 
 
 def _missing_index(path: Path) -> str | None:
