@@ -171,6 +171,11 @@ class TestNames:
             if arguments:
                 assert json.loads(line)["label"] == "chien énervé 犬"
 
+    def test_a_name_that_is_too_long(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / ("a" * 300)
+        assert tag(path) == FAILURE
+        assert f"clapstream: {path}: cannot be read: File name too long" in capsys.readouterr().err
+
     def test_a_file_that_is_called_like_standard_input(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -24,11 +24,11 @@ class NoAudioTrackError(NotSoundError):
 @contextmanager
 def opened(path: Path, shown: str) -> Iterator[FileReader]:
     """Open a file, `shown` in messages; SourceError says what is wrong with it."""
-    if not path.exists():
-        raise SourceError(f"{shown}: no such file")
-    if not path.is_file():
-        raise SourceError(f"{shown}: not a file")
     try:
+        if not path.exists():
+            raise SourceError(f"{shown}: no such file")
+        if not path.is_file():
+            raise SourceError(f"{shown}: not a file")
         if not path.stat().st_size:
             raise NotSoundError(f"{shown}: the file is empty")
         reader = _open(path, shown)

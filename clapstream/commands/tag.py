@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -126,7 +127,7 @@ class _Report:
         names = [shown_name(path) for path in self.skipped[:_NAMES_SHOWN]]
         if more := len(self.skipped) - len(names):
             names.append(f"and {more} more")
-        complain(f"skipped {len(self.skipped)} that are no sound or are hidden: {', '.join(names)}")
+        complain(f"skipped {len(self.skipped)} (no sound, or hidden): {', '.join(names)}")
 
 
 def _files(paths: Sequence[Path], report: _Report) -> Iterator[_File]:
@@ -138,7 +139,7 @@ def _files(paths: Sequence[Path], report: _Report) -> Iterator[_File]:
                     yield _File(copy, str(path))
             except SourceError as error:
                 report.complain(error)
-        elif path.is_dir():
+        elif os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for names that are too long)
             yield from _files_in(path, paths[:index], report)
         else:
             yield _File(path, str(path))
@@ -165,13 +166,16 @@ def _standard_input_as_file() -> Iterator[Path]:
         raise SourceError(f"{STANDARD_INPUT}: standard input is closed; pipe a sound file into it")
     if sys.stdin.isatty():
         raise SourceError(f"{STANDARD_INPUT}: standard input is a terminal; pipe a sound file into it")
-    with tempfile.NamedTemporaryFile(prefix="clapstream-") as copy:
+    with contextlib.ExitStack() as stack:
         try:
+            copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="clapstream-"))
             shutil.copyfileobj(sys.stdin.buffer, copy)
             copy.flush()
         except OSError as error:
             reason = error.strerror or error
-            raise SourceError(f"{STANDARD_INPUT}: cannot copy standard input to {copy.name}: {reason}") from error
+            raise SourceError(
+                f"{STANDARD_INPUT}: cannot copy standard input to a temporary file: {reason}"
+            ) from error
         yield Path(copy.name)
 
 
