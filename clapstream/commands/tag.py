@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,16 +15,12 @@ from clapstream.assembly import EXPECTED
 from clapstream.audio.block import RATE_HZ
 from clapstream.audio.file_reader import shown_name
 from clapstream.audio.recording import claimed_seconds, recording_blocks
-from clapstream.audio.sound_folder import is_meant_as_sound, look_through
 from clapstream.audio.source import SourceError
-from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
+from clapstream.commands.reporting import FAILURE, USAGE, complain, settings_or_complaints
+from clapstream.commands.sound_files import Report, sound_files
 from clapstream.config import LabelSet, LabelSettings, WindowSettings
 from clapstream.detection.detector import Detector
 from clapstream.tagging import Tag, WindowScorer, tag_blocks
-
-STANDARD_INPUT = Path("-")
-
-_NAMES_SHOWN = 10
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,7 +50,7 @@ def tag_files(
 
     A folder stands for the sound files in it, `-` for a file on standard input.
     """
-    report = _Report()
+    report = Report()
     progress = Progress(
         console=Console(stderr=True),
         transient=True,
@@ -67,7 +58,7 @@ def tag_files(
         redirect_stdout=sys.stdout.isatty(),  # what goes into a file must not go to the terminal instead
     )
     with progress:
-        for file in _files(paths, report):
+        for file in sound_files(paths, report):
             windows = _window_count(file.path, window.hop_seconds)
             task = progress.add_task(escape(shown_name(Path(file.name).name)), total=windows)
             try:
@@ -88,95 +79,6 @@ def tag_files(
             progress.remove_task(task)
     report.tell_skipped()
     return report.exit_code
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file to tag: where it is, what it is called in the output, and whether a folder was named, not the file."""
-
-    path: Path
-    name: str
-    from_folder: bool = False
-
-
-class _Report:
-    """What became of the files: how many were sound or should have been, and which ones were skipped."""
-
-    def __init__(self) -> None:
-        self.exit_code = OK
-        self.tried = 0
-        self.skipped: list[Path] = []
-
-    def complain(self, message: object) -> None:
-        """Say what went wrong."""
-        complain(message)
-        self.exit_code = FAILURE
-
-    def failed(self, file: _File, error: SourceError) -> None:
-        """Say what is wrong with a file, unless it only lies in a folder with sound files."""
-        if file.from_folder and not is_meant_as_sound(file.path, error):
-            self.skipped.append(file.path)
-            return
-        self.tried += 1
-        self.complain(error)
-
-    def tell_skipped(self) -> None:
-        """Name what was skipped, as far as it fits in a line."""
-        if not self.skipped:
-            return
-        names = [shown_name(path) for path in self.skipped[:_NAMES_SHOWN]]
-        if more := len(self.skipped) - len(names):
-            names.append(f"and {more} more")
-        complain(f"skipped {len(self.skipped)} (no sound, or hidden): {', '.join(names)}")
-
-
-def _files(paths: Sequence[Path], report: _Report) -> Iterator[_File]:
-    """The files that are meant: those that are named, those in folders that are named, and standard input."""
-    for index, path in enumerate(paths):
-        if path == STANDARD_INPUT:
-            try:
-                with _standard_input_as_file() as copy:
-                    yield _File(copy, str(path))
-            except SourceError as error:
-                report.complain(error)
-        elif os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for names that are too long)
-            yield from _files_in(path, paths[:index], report)
-        else:
-            yield _File(path, str(path))
-
-
-def _files_in(folder: Path, named: Sequence[Path], report: _Report) -> Iterator[_File]:
-    """The files of a folder that were not `named` before."""
-    contents = look_through(folder)
-    report.skipped += contents.skipped
-    for problem in contents.problems:
-        report.complain(problem)
-    tried = report.tried
-    for path in contents.files:
-        if path not in named:
-            yield _File(path, str(path), from_folder=True)
-    if report.tried == tried and not contents.problems:
-        report.complain(f"{shown_name(folder)}: no {'other ' if named else ''}sound files in this folder")
-
-
-@contextlib.contextmanager
-def _standard_input_as_file() -> Iterator[Path]:
-    """Copy standard input to disk, because most formats cannot be read from front to back."""
-    if sys.stdin is None:
-        raise SourceError(f"{STANDARD_INPUT}: standard input is closed; pipe a sound file into it")
-    if sys.stdin.isatty():
-        raise SourceError(f"{STANDARD_INPUT}: standard input is a terminal; pipe a sound file into it")
-    with contextlib.ExitStack() as stack:
-        try:
-            copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="clapstream-"))
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            copy.flush()
-        except OSError as error:
-            reason = error.strerror or error
-            raise SourceError(
-                f"{STANDARD_INPUT}: cannot copy standard input to a temporary file: {reason}"
-            ) from error
-        yield Path(copy.name)
 
 
 def _print(tag: Tag, as_json: bool) -> None:
