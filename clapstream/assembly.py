@@ -75,7 +75,7 @@ def make_input(settings: SourceSettings) -> Input:
         case PcmSettings():
             return Input(Pcm(settings.name, settings.rate_hz, settings.channels), live=False)
         case RecordingSettings():
-            recording = Recording(settings.name, settings.path, settings.pace, settings.loop)
+            recording = Recording(settings.name, settings.path, settings.pace, settings.loop, settings.channel)
             return Input(recording, live=settings.pace == "realtime")
 
 

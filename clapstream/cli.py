@@ -98,7 +98,13 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--dashboard", action=argparse.BooleanOptionalAction, default=None, help="as for run")
 
     tag = add("tag", "tag:run", "tell what is in sound files, window by window")
-    tag.add_argument("files", nargs="+", type=_path, metavar="FILE", help="any format libsndfile reads")
+    tag.add_argument(
+        "files",
+        nargs="+",
+        type=_sound_file,
+        metavar="FILE",
+        help="sound files, folders with sound files, or - for a file on standard input",
+    )
     tag.add_argument(
         "--label", type=_label, action="append", metavar="TEXT", help="listen for this instead of the label file's"
     )
@@ -142,6 +148,12 @@ def _path(text: str) -> Path:
         return path if path.exists() else Path(_not_url(text))
     except OSError:  # a name that is too long, a folder that may not be read
         return Path(_not_url(text))
+
+
+def _sound_file(name: str) -> Path:
+    """The path of a file; only `-` itself is standard input, and `./-` a file of that name."""
+    path = _path(name)
+    return path.absolute() if path == Path("-") and name != "-" else path
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

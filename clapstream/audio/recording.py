@@ -1,4 +1,4 @@
-"""Sound files in any format that libsndfile reads: as a source, as a stream of blocks, or whole."""
+"""Recordings, sound files of any format: as a source, as a stream of blocks, or whole."""
 
 from __future__ import annotations
 
@@ -7,49 +7,54 @@ import itertools
 import logging
 import math
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
-from clapstream.audio.resampling import StreamResampler
-from clapstream.audio.samples import choose_channel, sane_samples
-from clapstream.audio.source import BLOCK_SECONDS, SourceError
+from clapstream.audio.file_reader import BrokenFileError, Sound, shown_name
+from clapstream.audio.mono_blocks import MonoBlocks
+from clapstream.audio.sound_file import NotSoundError, opened
+from clapstream.audio.source import SourceError
 
-__all__ = ["Recording", "SourceError", "claimed_seconds", "read_audio", "recording_blocks"]
+__all__ = ["Recording", "SourceError", "claimed_seconds", "read_audio", "recording_blocks", "recording_problem"]
 
 _logger = logging.getLogger(__name__)
 
 SHORTEST_SECONDS = 0.01
 """Less than this is no sound: repeated to fill a window, it would be a buzz."""
 
-MOST_SAMPLES_READ = 2**20
-"""At a time, all channels together: a file with a thousand channels must not cost gigabytes."""
 
+def recording_blocks(
+    path: Path, channel: str | int = "mix", shown: str | None = None
+) -> Generator[Block, None, None]:
+    """Read a file of any length as mono blocks of about a tenth of a second; `shown` is its name in messages.
 
-def recording_blocks(path: Path) -> Generator[Block, None, None]:
-    """Read a file of any length as mono blocks of a tenth of a second; SourceError says what is wrong with it.
-
+    SourceError says what is wrong with it; for a file that is broken it comes after the sound before the damage.
     Samples that are no finite number become silence, which is reported once.
     """
-    with _opened(path) as file:
-        resampler = StreamResampler(file.samplerate)
-        frame, replaced = 0, 0
+    shown = shown_name(path) if shown is None else shown
+    broken: BrokenFileError | None = None
+    with opened(path, shown) as reader:
+        converter = MonoBlocks(shown, channel)
         try:
-            for sound in _read(path, file):
-                sound, bad_samples = sane_samples(sound)
-                replaced += bad_samples
-                yield from resampler.push(frame, choose_channel(sound, "mix"))
-                frame += len(sound)
+            for sound in _long_enough(reader.sounds(), shown):
+                yield from converter.push(sound)
+        except BrokenFileError as error:
+            broken = error
         finally:
-            if replaced:
-                _logger.warning("%s: %d samples that are no finite number are taken as silence", path, replaced)
-        yield from resampler.finish()
+            if converter.replaced:
+                _logger.warning(
+                    "%s: %d samples that are no finite number are taken as silence", shown, converter.replaced
+                )
+        yield from converter.finish()
+    if broken is not None:
+        kind = SourceError if converter.heard else NotSoundError
+        raise kind(f"{shown}: {broken}") from broken
 
 
 def read_audio(path: Path) -> NDArray[np.float32]:
@@ -58,18 +63,33 @@ def read_audio(path: Path) -> NDArray[np.float32]:
 
 
 def claimed_seconds(path: Path) -> float:
-    """How long a file says that it is; SourceError says what is wrong with it."""
-    with _opened(path) as file:
-        return float(file.frames / file.samplerate)
+    """How long a file says that it is, 0.0 if it does not say; SourceError says what is wrong with it."""
+    with opened(path, shown_name(path)) as reader:
+        return reader.claimed_seconds
+
+
+def recording_problem(path: Path, channel: str | int = "mix") -> str | None:
+    """Return why a file cannot be played as a source, as far as its beginning tells; None if it can."""
+    try:
+        with closing(recording_blocks(path, channel)) as blocks:
+            next(blocks, None)
+    except SourceError as error:
+        return str(error)
+    return None
 
 
 class Recording:
     """A source that plays a file, in real time or as fast as its consumer takes it; it never drops a block."""
 
     def __init__(
-        self, name: str, path: Path, pace: Literal["realtime", "fast"] = "realtime", loop: bool = False
+        self,
+        name: str,
+        path: Path,
+        pace: Literal["realtime", "fast"] = "realtime",
+        loop: bool = False,
+        channel: str | int = "mix",
     ) -> None:
-        """Take the file; `loop` plays it again and again as one endless stream."""
+        """Take the file and mix, left, right or a channel index from 0; `loop` plays it as one endless stream."""
         self.name = name
         self.dropped_blocks = 0
         self.reconnects = 0
@@ -77,16 +97,17 @@ class Recording:
         self._path = path
         self._pace = pace
         self._loop = loop
+        self._channel = channel
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
-        """Give the file's blocks; SourceError says what is wrong with it."""
+        """Give the file's blocks; SourceError says what is wrong with it, after the sound before a damage."""
         clock = asyncio.get_running_loop().time
         started, origin = datetime.now(UTC), clock()
         opened = False
         end_frame = 0
         for _ in itertools.count() if self._loop else range(1):
             start_frame = end_frame
-            blocks = recording_blocks(self._path)
+            blocks = recording_blocks(self._path, self._channel)
             try:
                 while (block := await _next_block(blocks)) is not None:
                     if not opened:
@@ -110,57 +131,17 @@ async def _next_block(blocks: Iterator[Block]) -> Block | None:
         raise
 
 
-class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from front to back: soundfile seeks after every read, which tears holes into MP3."""
-
-    def seekable(self) -> bool:
-        """Tell soundfile to leave the position alone."""
-        return False
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file; SourceError says what is wrong with it."""
-    if not path.exists():
-        raise SourceError(f"{path}: no such file")
-    if not path.is_file():
-        raise SourceError(f"{path}: not a file")
-    try:
-        if not path.stat().st_size:
-            raise SourceError(f"{path}: the file is empty")
-        file = _SequentialFile(path)
-    except (soundfile.SoundFileError, TypeError, ValueError) as error:  # TypeError: a raw format without parameters
-        raise SourceError(f"{path}: not a sound file that libsndfile reads: {_cause(error)}") from error
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    with file:
-        try:
-            StreamResampler(file.samplerate)
-        except ValueError as error:
-            raise SourceError(f"{path}: {error}") from error
-        yield file
-
-
-def _read(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
-    """Give samples `(frames, channels)` until the end, whatever length the header claims."""
-    shortest = math.ceil(file.samplerate * SHORTEST_SECONDS)
-    frames = max(shortest, min(round(file.samplerate * BLOCK_SECONDS), MOST_SAMPLES_READ // file.channels))
-    position = 0
-    while True:
-        try:
-            sound = file.read(frames, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise SourceError(
-                f"{path}: broken after {position / file.samplerate:.1f} s: {_cause(error)}"
-            ) from error
-        if position == 0 and len(sound) < shortest:
-            raise SourceError(f"{path}: only {len(sound)} frame(s) of sound; at least {shortest} are needed")
-        if not len(sound):
-            return
-        position += len(sound)
-        yield sound
-
-
-def _cause(error: Exception) -> str:
-    """Return libsndfile's own words, without the path that soundfile puts before them."""
-    return error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+def _long_enough(sounds: Iterator[Sound], shown: str) -> Iterator[Sound]:
+    """Pass on what a file has; SourceError if that is no sound but a click."""
+    waiting: list[Sound] = []
+    frames = 0
+    for sound in sounds:
+        waiting.append(sound)
+        frames += len(sound.samples)
+        if frames >= math.ceil(sound.rate_hz * SHORTEST_SECONDS):
+            break
+    else:
+        least = math.ceil((waiting[0].rate_hz if waiting else RATE_HZ) * SHORTEST_SECONDS)
+        raise NotSoundError(f"{shown}: only {frames} frame(s) of sound; at least {least} are needed")
+    yield from waiting
+    yield from sounds

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clapstream.audio.av_frames import float_samples
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.recovery import StreamBrokenError, keep_streaming
 from clapstream.audio.resampling import StreamResampler
-from clapstream.audio.samples import choose_channel, full_scale, sane_samples
+from clapstream.audio.samples import choose_channel, sane_samples
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 from clapstream.backoff import Backoff
 from clapstream.urls import shown_url
@@ -211,11 +212,9 @@ def _resampler(url: str, rate_hz: int) -> StreamResampler:
 
 
 def _mono(url: str, decoded: av.AudioFrame) -> NDArray[np.float32]:
-    """Return mono samples `(frames,)` of what a decoder gave: integers or floats, planar or interleaved."""
+    """Return mono samples `(frames,)` of what a decoder gave."""
     try:
-        planes = decoded.to_ndarray()
+        sound, _ = sane_samples(float_samples(decoded))
     except ValueError as error:
         raise StreamBrokenError(f"{shown_url(url)}: {error}") from error
-    sound = planes.T if decoded.format.is_planar else planes.reshape(decoded.samples, -1)
-    sound, _ = sane_samples(full_scale(sound))
     return choose_channel(sound, "mix")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 
+from clapstream.audio.av_frames import AV_PACKAGE, av_is_installed
+from clapstream.audio.recording import recording_problem
 from clapstream.commands.reporting import OK, USAGE, complain, settings_or_complaints
+from clapstream.config import RecordingSettings, SourceSettings, StreamSettings
 from clapstream.config.secret_files import readable_by_everyone
 from clapstream.urls import HIDDEN, may_hold_credentials
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check without opening, loading or connecting anything."""
+    """Check without loading or connecting anything; of a recording the beginning is read."""
     settings = settings_or_complaints(options.config)
     if settings is None:
+        return USAGE
+    problems = list(source_problems(settings.sources))
+    for problem in problems:
+        complain(problem if options.config is None else f"{options.config}: {problem}")
+    if problems:
         return USAGE
     for path in settings.secret_files:
         if readable_by_everyone(path):
@@ -28,3 +37,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _shown(text: str) -> str:
     return HIDDEN if may_hold_credentials(text) else text
+
+
+def source_problems(sources: Sequence[SourceSettings]) -> Iterator[str]:
+    """Give what keeps sources from ever being heard, as far as it can be found without connecting to anything."""
+    for index, source in enumerate(sources):
+        match source:
+            case RecordingSettings():
+                if (problem := recording_problem(source.path)) is not None:
+                    yield f"sources[{index}].path: {problem}"
+                elif (problem := recording_problem(source.path, source.channel)) is not None:
+                    yield f"sources[{index}].channel: {problem}"
+            case StreamSettings():
+                if not av_is_installed():
+                    yield f"sources[{index}].type: network streams need {AV_PACKAGE}"

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from clapstream.assembly import EXPECTED
 from clapstream.audio.block import RATE_HZ
+from clapstream.audio.file_reader import shown_name
 from clapstream.audio.recording import claimed_seconds, recording_blocks
 from clapstream.audio.source import SourceError
-from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
+from clapstream.commands.reporting import FAILURE, USAGE, complain, settings_or_complaints
+from clapstream.commands.sound_files import Report, sound_files
 from clapstream.config import LabelSet, LabelSettings, WindowSettings
 from clapstream.detection.detector import Detector
-from clapstream.tagging import WindowScorer, tag_blocks
+from clapstream.tagging import Tag, WindowScorer, tag_blocks
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,16 +46,25 @@ def tag_files(
     *,
     as_json: bool,
 ) -> int:
-    """Print the tags of every file above `thresholds`, which name the labels; returns the exit code."""
-    exit_code = OK
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for path in paths:
-            windows = _window_count(path, window.hop_seconds)
-            task = progress.add_task(path.name, total=windows)
+    """Print the tags of every file above `thresholds`, which name the labels; returns the exit code.
+
+    A folder stands for the sound files in it, `-` for a file on standard input.
+    """
+    report = Report()
+    progress = Progress(
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),  # what goes into a file must not go to the terminal instead
+    )
+    with progress:
+        for file in sound_files(paths, report):
+            windows = _window_count(file.path, window.hop_seconds)
+            task = progress.add_task(escape(shown_name(Path(file.name).name)), total=windows)
             try:
                 for tags in tag_blocks(
-                    str(path),
-                    recording_blocks(path),
+                    file.name,
+                    recording_blocks(file.path, shown=shown_name(file.name)),
                     detector,
                     thresholds,
                     window_frames=round(window.seconds * RATE_HZ),
@@ -60,12 +72,22 @@ def tag_files(
                 ):
                     progress.advance(task)
                     for tag in tags:
-                        print(tag.as_json() if as_json else tag.as_text())
+                        _print(tag, as_json)
+                report.tried += 1
             except SourceError as error:
-                complain(error)
-                exit_code = FAILURE
-            progress.update(task, completed=windows)
-    return exit_code
+                report.failed(file, error)
+            progress.remove_task(task)
+    report.tell_skipped()
+    return report.exit_code
+
+
+def _print(tag: Tag, as_json: bool) -> None:
+    """Print a line, whatever characters the terminal has."""
+    encoding = sys.stdout.encoding or "utf-8"
+    if as_json:
+        print(tag.as_json(encoding))
+    else:
+        print(tag.as_text().encode(encoding, "backslashreplace").decode(encoding))
 
 
 def with_labels(label_set: LabelSet, names: Sequence[str]) -> LabelSet:

@@ -77,6 +77,7 @@ class RecordingSettings(_Source):
     path: FilePath
     pace: Literal["realtime", "fast"] = "realtime"
     loop: bool = False
+    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
 
 
 class PcmSettings(_Source):

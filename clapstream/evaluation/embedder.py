@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from clapstream.audio.source import SourceError
 from clapstream.clap import ClapModel, ClapProcessor
 from clapstream.detection.precision import choose_device
 from clapstream.evaluation.clips import ClipListError, LabelledClip
+
+_logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 OnProgress = Callable[[int, int], None]
@@ -74,7 +77,7 @@ def embed_clips(clips: Sequence[LabelledClip], embedder: Embedder, progress: OnP
 
 
 def _read(clip: LabelledClip) -> Floats:
-    """The first `CLIP_SECONDS` of a clip, however long it is: samples `(frames,)`."""
+    """The first `CLIP_SECONDS` of a clip, or what comes before a damage: samples `(frames,)`."""
     heard = []
     try:
         with contextlib.closing(recording_blocks(clip.path)) as blocks:
@@ -83,7 +86,9 @@ def _read(clip: LabelledClip) -> Floats:
                 if block.end_frame >= CLIP_SECONDS * RATE_HZ:
                     break
     except SourceError as error:
-        raise ClipListError(f"line {clip.line}: {error}") from error
+        if not heard:
+            raise ClipListError(f"line {clip.line}: {error}") from error
+        _logger.warning("line %d: %s; only the sound before that counts", clip.line, error)
     return np.concatenate(heard)[: CLIP_SECONDS * RATE_HZ]
 
 

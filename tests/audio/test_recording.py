@@ -179,6 +179,17 @@ class TestRecording:
         np.testing.assert_array_equal(joined(items), tone(30.0))
         assert (datetime.now(UTC) - before).total_seconds() < 30
 
+    @pytest.mark.parametrize(("channel", "heard"), [("mix", 0.5), ("left", 0.25), ("right", 0.75), (1, 0.75)])
+    def test_a_channel(self, tmp_path: Path, channel: str | int, heard: float) -> None:
+        stereo = np.full((4800, 2), (0.25, 0.75), dtype=np.float32)
+        path = write(tmp_path / "a.wav", stereo, subtype="FLOAT")
+        np.testing.assert_allclose(joined(play(Recording("yard", path, "fast", channel=channel))), heard)
+
+    def test_a_channel_that_the_file_lacks(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.wav", tone(0.1))
+        with pytest.raises(SourceError, match=rf"^{path}: .*no channel 3"):
+            play(Recording("yard", path, "fast", channel=3))
+
     def test_in_real_time(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.wav", tone(0.5))
 
