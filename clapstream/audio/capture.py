@@ -42,19 +42,21 @@ class Recorder(Protocol):
 
 def open_recorder(device: str | int | None, channel: str | int, sound: SoundQueue) -> Recorder:
     """Open the device that is meant; LookupError if it cannot be had, SourceError if none ever can."""
+    server, sources, no_server = None, [], ""
     try:
         server = SoundServer()
         sources = server.sources()
-        no_server = ""
     except SoundServerError as error:
-        sources = []
         no_server = f" (no PulseAudio or PipeWire server: {error})"
     try:
         found = find_input(device, sources)
     except LookupError as error:
         raise LookupError(f"{error}{no_server}") from error
     if not isinstance(found, ServerInput):
+        if server is not None:
+            server.close()
         return PortAudioRecorder(found, channel, sound)
+    assert server is not None
     try:
         return ServerRecorder(server, found.source, channel, follow_default=found.follow_default, sound=sound)
     except SoundServerError as error:

@@ -88,8 +88,8 @@ class CaptureProcess:
         Nothing else may reap it: asyncio's watcher and `Popen` would do so both, and the later one warns. A thread
         does, so that it happens even if the caller is cancelled, or the kernel takes its time over the device.
         """
-        self._connection.close()
         self._process.kill()
+        self._connection.close()
         loop = asyncio.get_running_loop()
         reaped = asyncio.Event()
 

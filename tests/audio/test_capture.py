@@ -226,7 +226,7 @@ class TestReaping:
                     await capture.read_format()
 
         async def run() -> int:
-            for _ in range(10):
+            for _ in range(6):
                 await asyncio.gather(*(fail() for _ in range(6)))
             return open_descriptors()
 

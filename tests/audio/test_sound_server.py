@@ -123,35 +123,33 @@ class TestChannels:
         any_server.play(write_tones(tmp_path / "right.wav", [0.0, 0.5]))
 
         async def run() -> None:
-            right, again, mix = await asyncio.gather(
+            right, default, mix = await asyncio.gather(
                 hear(Microphone("a", "room.monitor", "right")),
                 hear(Microphone("b", None, 1)),
                 hear(Microphone("c", "room.monitor", "mix")),
             )
             assert right[1] == pytest.approx(-6.0, abs=0.5)
-            assert again[1] == pytest.approx(-6.0, abs=0.5)
+            assert default[1] == pytest.approx(-6.0, abs=0.5)
             assert mix[1] == pytest.approx(-12.0, abs=0.5)
-            for device in ("room.monitor", None):
-                assert loud(await hear(Microphone("d", device, "left"), tone_db=-200.0)) == []
+            left = [hear(Microphone("d", device, "left"), tone_db=-200.0) for device in ("room.monitor", None)]
+            assert [loud(levels) for levels in await asyncio.gather(*left)] == [[], []]
 
         asyncio.run(run())
 
-    @pytest.mark.parametrize("device", ["pulse", "room"])
-    def test_through_an_alsa_device_that_leads_to_the_server(
-        self, sound_system: SoundSystem, tmp_path: Path, device: str
-    ) -> None:
+    def test_through_alsa_devices_that_lead_to_the_server(self, sound_system: SoundSystem, tmp_path: Path) -> None:
         sound_system.remove_all_rooms()
         sound_system.add_room("room", SURROUND)
         sound_system.play(write_tones(tmp_path / "six.wav", [0.1] * 6), "room", f"--channel-map={SURROUND}")
 
-        async def run() -> None:
-            assert loud(await hear(Microphone("a", device, "left"))) == [0]
-            assert loud(await hear(Microphone("b", device, 5))) == [5]
+        async def run() -> list[list[int]]:
+            choices = [(device, channel) for device in ("pulse", "room") for channel in ("left", 5)]
+            heard = [hear(Microphone("kitchen", device, channel)) for device, channel in choices]
+            return [loud(levels) for levels in await asyncio.gather(*heard)]
 
-        asyncio.run(run())
+        assert asyncio.run(run()) == [[0], [5], [0], [5]]
 
-    @pytest.mark.parametrize("channel_map", [SURROUND, AUXILIARY])
-    def test_each_of_six(self, any_server: SoundSystem, tmp_path: Path, channel_map: str) -> None:
+    def test_each_of_six(self, any_server: SoundSystem, tmp_path: Path) -> None:
+        channel_map = AUXILIARY if isinstance(any_server, PipeWireSystem) else SURROUND
         any_server.add_room("array", channel_map)
         any_server.play(write_tones(tmp_path / "six.wav", [0.1] * 6), "array", f"--channel-map={channel_map}")
 
@@ -187,10 +185,9 @@ class TestChannels:
             async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
                 async for item in items:
                     assert not isinstance(item, StreamLost)
-                    if isinstance(item, Block) and item.end_frame > 9 * RATE_HZ:
+                    if isinstance(item, Block) and item.end_frame > 7 * RATE_HZ:
                         assert np.abs(item.samples).max() < 1e-3
                         break
-            assert loud(await hear(Microphone("bath", "room.monitor", "left"))) == [0]
 
         with caplog.at_level(logging.WARNING):
             asyncio.run(run())
@@ -200,19 +197,18 @@ class TestChannels:
         ]
 
     @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
-    def test_mono_at_a_rate_of_its_own(self, any_server: SoundSystem, tmp_path: Path, rate_hz: int) -> None:
-        any_server.add_room("room", "mono", rate_hz)
+    def test_mono_at_a_rate_of_its_own(self, sound_system: SoundSystem, tmp_path: Path, rate_hz: int) -> None:
+        sound_system.remove_all_rooms()
+        sound_system.add_room("room", "mono", rate_hz)
         recording = write_tones(tmp_path / "mono.wav", [0.5])
 
         async def run() -> None:
             async with asyncio.timeout(PATIENCE_SECONDS), capturing("room.monitor") as capture:
                 capture_format = await capture.read_format()
-                assert capture_format.channels == 1
-                if not isinstance(any_server, PipeWireSystem):  # which runs all its devices at one rate
-                    assert capture_format.rate_hz == rate_hz
+                assert (capture_format.channels, capture_format.rate_hz) == (1, rate_hz)
             async with aclosing(Microphone("a", "room.monitor", "left").items()) as items:
                 await anext(items)
-                any_server.play(recording)
+                sound_system.play(recording)
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     assert (await hear_on(items))[0] == pytest.approx(-6.0, abs=0.5)
             async with aclosing(Microphone("b", "room.monitor", "right").items()) as items:
