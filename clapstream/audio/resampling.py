@@ -53,7 +53,7 @@ class StreamResampler:
         if self._filter is None:
             return samples
         resampled: NDArray[np.float32] = self._filter.resample_chunk(np.ascontiguousarray(samples), last)
-        return resampled
+        return resampled.clip(-1.0, 1.0)  # the filter overshoots beside steps
 
     def _emit(self, samples: NDArray[np.float32]) -> list[Block]:
         """Stamp samples `(frames,)` at `RATE_HZ` with their place; nothing if there are none."""

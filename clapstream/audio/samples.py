@@ -27,7 +27,8 @@ def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Return samples of any shape as floats whose full scale is 1.0; integers are centred on 0, bytes on 128."""
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - np.float32(128.0)) / np.float32(128.0)
-    scaled = samples.astype(np.float32)
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which `sane_samples` replaces
+        scaled = samples.astype(np.float32)
     return scaled / np.float32(-np.iinfo(samples.dtype).min) if samples.dtype.kind == "i" else scaled
 
 

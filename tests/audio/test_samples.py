@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clapstream.audio.samples import choose_channel, sane_samples
+from clapstream.audio.samples import choose_channel, full_scale, sane_samples
 
 
 def test_sane_samples() -> None:
@@ -43,3 +43,9 @@ def test_a_channel_that_does_not_exist_is_refused(channel: str | int, message: s
 def test_mono_has_no_right_channel() -> None:
     with pytest.raises(LookupError, match="the sound has 1 channel: there is no channel right"):
         choose_channel(np.zeros((4, 1), dtype=np.float32), "right")
+
+
+def test_doubles_beyond_single_precision_are_not_finite() -> None:
+    samples, replaced = sane_samples(full_scale(np.array([[1e300], [0.5]])))
+    assert samples.tolist() == [[0.0], [0.5]]
+    assert replaced == 1
