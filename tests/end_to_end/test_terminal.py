@@ -18,6 +18,7 @@ from pseudo_terminal import PseudoTerminal
 from real_broker import Broker, Listener
 from rich.cells import cell_len
 from scene import write_scene
+from sound_system import SoundSystem
 
 BASE = "clapstream/home"
 ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
@@ -143,6 +144,27 @@ def test_nohup_outlives_its_terminal_and_reloads_on_sighup(config: Path, tmp_pat
             wait_until(lambda: "reloaded" in text_of(log), "a reload")
             said = text_of(log).count("dog barking")
             wait_until(lambda: text_of(log).count("dog barking") > said, "it hears on")
+        finally:
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not running(pid), "the end")
+
+
+def test_under_nohup_a_microphone_is_not_lost_with_the_terminal(
+    config: Path, tmp_path: Path, sound_system: SoundSystem
+) -> None:
+    write_config(tmp_path, {"mqtt": None, "sources": [{"name": "hall", "type": "microphone", "device": "pulse"}]})
+    log = tmp_path / "log"
+    with PseudoTerminal(["bash", "--norc", "-i"], {**environment(), **sound_system.environment}) as terminal:
+        # bash passes the hangup on to the whole job, and so to the process that records.
+        terminal.type(f"nohup {line(config)} >{log} 2>&1 & echo pid=$! end\n")
+        terminal.wait(lambda: " end" in terminal.output.rpartition("pid=")[2] and pid_in(terminal) > 0, "a pid")
+        pid = pid_in(terminal)
+        try:
+            terminal.wait(lambda: "there is sound" in text_of(log), "the microphone")
+            terminal.close()
+            terminal.wait_for_end()
+            time.sleep(2.0)  # how long a lost microphone takes to be noticed
+            assert "lost" not in text_of(log), text_of(log)
         finally:
             os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not running(pid), "the end")
