@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import curses
 import os
 import select
 import signal
@@ -60,6 +59,10 @@ def why_not_drawable(output: TextIO, environment: Mapping[str, str] = os.environ
     unable = f"a terminal of type {name!r} (TERM) cannot place text anywhere on the screen"
     if name in ("dumb", "unknown"):
         return unable
+    try:
+        import curses  # not part of every Python
+    except ImportError:
+        return None
     try:
         curses.setupterm(name, output.fileno())
     except curses.error as error:
