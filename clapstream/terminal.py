@@ -23,14 +23,14 @@ class Terminal:
     does. `descriptors` are open on the terminal or on the pipe that the log goes to.
     """
 
-    controlling: bool
-    descriptors: tuple[int, ...]
+    controlling: bool = False
+    descriptors: tuple[int, ...] = ()
 
     @classmethod
     def of_process(cls) -> Terminal:
         """The terminal of this process; none where SIGHUP is ignored from the start, as `nohup` does."""
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-            return cls(False, ())
+            return cls()
         controlling = _open_controlling_terminal()
         outputs = [STANDARD_OUTPUT] if os.isatty(STANDARD_OUTPUT) else []
         if os.isatty(STANDARD_ERROR) or _is_pipe(STANDARD_ERROR):
