@@ -28,7 +28,7 @@ from clapstream.config import (
 from clapstream.daemon import Daemon, Input, label_infos
 from clapstream.detection.detector import Detector
 from clapstream.detection.precision import DeviceError, choose_device
-from clapstream.leaving import STOPPED, before_leaving, leave_at_a_signal, leave_in_time
+from clapstream.leaving import STOPPED, before_leaving, leave_in_time, leave_soon_at_a_signal
 from clapstream.listening_switches import ListeningSwitches
 from clapstream.memory import set_apart_what_stays
 from clapstream.sinks.journal import JournalSink
@@ -133,8 +133,8 @@ def _load_detector(settings: Settings) -> Detector:
 
 
 def _leave_soon() -> None:
-    """After the first signal: a second one ends the process at once, and it ends in time without one."""
-    leave_at_a_signal()
+    """After the first signal: a second one ends the process soon, and it ends in time without one."""
+    leave_soon_at_a_signal()
     leave_in_time(STOPPED)
 
 

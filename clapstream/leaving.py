@@ -18,6 +18,9 @@ from types import FrameType
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 """The signals that stop the daemon."""
 
+SECOND_SIGNAL_SECONDS = 0.5
+"""How long going down may go on after a second signal: `timeout` and other wrappers send one signal twice."""
+
 before_leaving: list[Callable[[], None]] = []
 """What every way out of the process does first. It must not wait for anything."""
 
@@ -38,21 +41,28 @@ def leave_now(exit_code: int) -> None:
     _leave(exit_code)
 
 
-def leave_in_time(exit_code: int, last_words: str | None = None) -> None:
-    """End the process `LEAVE_SECONDS` from now, if it is still there; `last_words` go to standard error then."""
-
-    def leave() -> None:
-        _leave(exit_code, last_words)
-
-    deadline = threading.Timer(LEAVE_SECONDS, leave)
+def leave_in_time(exit_code: int, last_words: str | None = None, *, seconds: float = LEAVE_SECONDS) -> None:
+    """End the process some seconds from now, if it is still there; `last_words` go to standard error then."""
+    deadline = threading.Timer(seconds, _leave, (exit_code, last_words))
     deadline.daemon = True
     deadline.start()
 
 
 def leave_at_a_signal() -> None:
-    """End the process at once on a signal that stops it: as long as nothing is open, or when it is the second."""
+    """End the process at once on a signal that stops it, as long as nothing is open."""
     for each in STOPPING:
         signal.signal(each, _leave_at_once)
+
+
+def leave_soon_at_a_signal() -> None:
+    """End the process soon on a second signal, and at once on a third."""
+
+    def leave_soon(_number: int, _frame: FrameType | None) -> None:
+        leave_at_a_signal()
+        leave_in_time(STOPPED, seconds=SECOND_SIGNAL_SECONDS)
+
+    for each in STOPPING:
+        signal.signal(each, leave_soon)
 
 
 def hold_hangups(*, terminal_closes: bool) -> None:

@@ -24,7 +24,7 @@ class Signals:
     """
 
     def __init__(self, terminal: Terminal | None = None, on_stop: Callable[[], None] | None = None) -> None:
-        self._terminal = terminal or Terminal(False, ())
+        self._terminal = terminal or Terminal()
         self._on_stop = on_stop
         self.stop_requested = asyncio.Event()
         self.reload_requested = asyncio.Event()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import curses
 import os
 import select
 import signal
@@ -24,14 +23,14 @@ class Terminal:
     does. `descriptors` are open on the terminal or on the pipe that the log goes to.
     """
 
-    controlling: bool
-    descriptors: tuple[int, ...]
+    controlling: bool = False
+    descriptors: tuple[int, ...] = ()
 
     @classmethod
     def of_process(cls) -> Terminal:
         """The terminal of this process; none where SIGHUP is ignored from the start, as `nohup` does."""
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-            return cls(False, ())
+            return cls()
         controlling = _open_controlling_terminal()
         outputs = [STANDARD_OUTPUT] if os.isatty(STANDARD_OUTPUT) else []
         if os.isatty(STANDARD_ERROR) or _is_pipe(STANDARD_ERROR):
@@ -60,6 +59,10 @@ def why_not_drawable(output: TextIO, environment: Mapping[str, str] = os.environ
     unable = f"a terminal of type {name!r} (TERM) cannot place text anywhere on the screen"
     if name in ("dumb", "unknown"):
         return unable
+    try:
+        import curses  # not part of every Python
+    except ImportError:
+        return None
     try:
         curses.setupterm(name, output.fileno())
     except curses.error as error:

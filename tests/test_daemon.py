@@ -209,6 +209,20 @@ def test_a_bad_new_label_file_keeps_the_old_one_and_says_why(caplog: pytest.LogC
     assert sink.of(LabelsChanged) == []
 
 
+def test_a_reload_names_what_needs_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    def changed() -> Settings:
+        return settings_with("dog").model_copy(update={"node": "cabin", "sources": ()})
+
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: len(sink.of(LabelsChanged)) == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run(body, ToneSource(), reload_settings=changed)
+    assert "what changed in node, sources needs a restart" in caplog.text
+
+
 def test_systemd_is_told_ready_fed_and_told_stopping(tmp_path: Path) -> None:
     import socket
 

@@ -88,7 +88,7 @@ def end_with_standard_input() -> None:
 
 def main() -> None:
     """Run the process; signals that stop the daemon leave it alone, since the daemon closes it in its own time."""
-    for stopping in (signal.SIGINT, signal.SIGTERM):
+    for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stopping, signal.SIG_IGN)
     request = json.loads(sys.argv[1])
     threading.Thread(target=end_with_standard_input, daemon=True).start()

@@ -7,4 +7,8 @@ BLOCK_SECONDS = 0.1
 
 
 class SourceError(Exception):
-    """A source that can never work: the message says which, what is wrong and what to do, for a person to read."""
+    """A source that can never work: the message says which, what is wrong and what to do, for a person to read.
+
+    It takes this source offline and leaves the others alone. What may heal by itself (a device, a network) is no
+    SourceError but a `StreamBrokenError`, which is retried.
+    """

@@ -173,8 +173,10 @@ class DashboardSink:
             redirect_stdout=False,  # other threads' output must not wait for this terminal
             redirect_stderr=False,
         ) as live:
-            while not (self._stop.is_set() or self._paused.is_set()):
-                self._changed.clear()
+            while True:
+                self._changed.clear()  # before the checks: whoever asks to end sets it last
+                if self._stop.is_set() or self._paused.is_set():
+                    return
                 live.update(self._picture(), refresh=True)
                 self._stop.wait(LEAST_SECONDS)
                 self._changed.wait(IDLE_SECONDS)

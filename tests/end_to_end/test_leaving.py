@@ -122,6 +122,22 @@ def test_a_second_signal_ends_it_at_once(daemon: FaultyDaemon, broker: Broker) -
     assert (code, seconds < AT_ONCE_SECONDS) == (0, True), f"{seconds:.1f} s"
 
 
+def test_one_signal_that_arrives_twice_ends_it_cleanly(daemon: FaultyDaemon, broker: Broker) -> None:
+    """As under `timeout`, which signals the process and then its group."""
+    listener = broker.listen()
+    daemon.process.start()
+    listener.wait(lambda heard: heard.on(STATE)[-1:] == ["ON"], "the dog")
+    broker.pause()  # so that both come while it goes down
+    daemon.process.send(signal.SIGTERM)
+    daemon.process.wait_for_log("SIGTERM: stopping")
+    daemon.process.send(signal.SIGTERM)
+    broker.resume()
+    assert daemon.process.wait() == 0
+    assert daemon.process.log.strip().endswith("stopped")
+    listener.wait(lambda heard: heard.on(f"{BASE}/status")[-1:] == ["offline"], "the goodbye")
+    assert listener.on(STATE)[-1] == "OFF"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_modules_load_ends_it_at_once(tmp_path: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(

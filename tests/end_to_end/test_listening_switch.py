@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from clapstream_process import ClapstreamProcess
 from real_broker import Broker, Listener
 from scene import write_scene
+from sound_system import SoundSystem
 
 BASE = "clapstream/home"
 Start = Callable[[dict[str, object]], ClapstreamProcess]
@@ -86,3 +88,27 @@ def test_the_configuration_says_how_a_source_starts_until_it_is_switched(
     process.start()
     process.wait_for_log("source bedroom: there is sound", after=process.log.rindex("listening to"))
     assert process.stop()[0] == 0
+
+
+def test_a_microphone_that_is_off_is_not_opened(
+    broker: Broker, sound_system: SoundSystem, start_clapstream: Start
+) -> None:
+    microphone = {"name": "bedroom", "type": "microphone", "device": "pulse", "listening": False}
+    listener = broker.listen()
+    process = start_clapstream({"sources": [microphone], "mqtt": {"host": "127.0.0.1", "port": broker.port}})
+    listener.wait(lambda heard: "OFF" in heard.on(f"{BASE}/bedroom/listening"), "the switch")
+    time.sleep(1.0)  # in which it would have opened
+    assert children(process) == 0, "each open microphone has a process of its own"
+    switch(listener, "bedroom", "ON", "ON")
+    listener.wait(lambda heard: heard.on(f"{BASE}/bedroom/availability")[-1:] == ["online"], "the microphone")
+    assert children(process) == 1
+    switch(listener, "bedroom", "OFF", "OFF")
+    process.stop(signal.SIGKILL)
+    process.start()
+    time.sleep(1.0)
+    assert children(process) == 0
+    assert process.stop()[0] == 0
+
+
+def children(process: ClapstreamProcess) -> int:
+    return len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from clapstream.sinks.dashboard import DashboardSink, export_svg
+from clapstream.sinks.dashboard_terminal import encodable
+from clapstream.sinks.dashboard_text import one_line
 from clapstream.updates import LabelInfo, LabelScore, WindowHeard
 
 ENTER_ALTERNATE_SCREEN, LEAVE_ALTERNATE_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
@@ -182,9 +187,12 @@ def test_a_terminal_that_went_away_ends_the_drawing_only(caplog: pytest.LogCaptu
         sink.offer(heard())
         await asyncio.sleep(0)
         assert not running.done()
+        assert lost == ["lost"]
         sink.close()
         await running
 
+    lost: list[str] = []
+    sink.on_lost = lambda: lost.append("lost")
     asyncio.run(main())
 
 
@@ -227,6 +235,14 @@ def test_a_terminal_without_unicode() -> None:
 
     asyncio.run(main())
     assert b"====" in raw.getvalue()
+
+
+@given(st.text(), st.sampled_from(["ascii", "latin-1", "cp437", "euc_jp", "gb18030"]))
+def test_what_an_encoding_lacks_is_replaced_cell_by_cell(text: str, encoding: str) -> None:
+    line = one_line(text)
+    shown = encodable(line, encoding)
+    shown.encode(encoding)
+    assert cell_len(shown) == cell_len(line)
 
 
 def test_svg_fetches_nothing(tmp_path: Path) -> None:

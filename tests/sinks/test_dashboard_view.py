@@ -201,3 +201,11 @@ def test_times_are_local_and_other_days_are_dates() -> None:
 @pytest.mark.parametrize(("fraction", "filled"), [(-1.0, 0), (0.0, 0), (0.5, 5), (1.0, 10), (7.0, 10)])
 def test_bars_never_leave_their_frame(fraction: float, filled: int) -> None:
     assert bar(fraction, 10, "red", {}).plain == "▆" * filled + "▁" * (10 - filled)
+
+
+def test_a_failed_source_says_why_and_is_not_tried_again() -> None:
+    state = apply(build(["yard"]), SourceAvailability("yard", False, "no such file", failed=True))
+    picture = "\n".join(lines(state))
+    assert "yard ● failed" in picture
+    assert "no such file" in picture
+    assert "trying again" not in picture

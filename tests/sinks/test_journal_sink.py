@@ -63,6 +63,11 @@ def test_a_lost_source_is_told_once_and_its_return_too(caplog: pytest.LogCapture
     ]
 
 
+def test_a_failed_source_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    failed = SourceAvailability("yard", False, "not a sound file", failed=True)
+    assert lines(caplog, failed) == [("ERROR", "source yard: failed: not a sound file")]
+
+
 def test_dropped_blocks_are_told_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
     counts = (0, 2, 3, 3, 3, 7)
     assert lines(caplog, *(SourceDiagnostics("yard", 30.0, 1, count, 0, 0) for count in counts)) == [

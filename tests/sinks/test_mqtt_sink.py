@@ -289,8 +289,8 @@ def test_listening_commands_reach_the_daemon(broker: Broker, protocol: str) -> N
             await said(live, f"{BASE}/status", "online")
             for topic, payload in HOSTILE:
                 live.publish(topic, payload)
-            live.publish(f"{BASE}/front_yard/listening/set", "OFF")
-            live.publish(f"{BASE}/kitchen/listening/set", "ON")
+            live.publish(f"{BASE}/front_yard/listening/set", " off\n")
+            live.publish(f"{BASE}/kitchen/listening/set", "On")
             await bench.until(lambda: len(bench.commands) == 2)
         assert bench.commands == [("front_yard", False), ("kitchen", True)]
 
