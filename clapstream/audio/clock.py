@@ -16,9 +16,6 @@ from clapstream.audio.block import RATE_HZ
 PERIOD_FRAMES = 60 * RATE_HZ
 """The clock is corrected once a minute of sound: long enough that one block of it arrives without delay."""
 
-MAX_SLEW_PPM = 500
-"""How much faster or slower than nominal time may pass: sound cards are within 100 ppm."""
-
 STEP_MICROSECONDS = 2_000_000
 """A lag beyond this is no drift but sound that was never delivered: the clock steps over it."""
 
@@ -46,14 +43,15 @@ class StreamClock:
 
     A block can only arrive late, so the least lateness of a minute tells the drift. It is worked off by letting
     time pass slightly faster or slower. A lag of seconds (sound that never came) is stepped over at once. Sound
-    that is seconds early comes from a file read fast, or the wall clock was set back: neither is drift, so time
-    goes on as it was. Within a stream time never goes backwards: the answer for a frame up to an hour old never
-    changes, and a later frame is never earlier.
+    that is seconds early comes from a file read fast, which is no drift: time goes on as it was. Within a stream
+    time never goes backwards: the answer for a frame up to an hour old never changes, and a later frame is never
+    earlier. Only when the wall clock is set, or the machine slept, all answers move with it.
     """
 
-    def __init__(self, started: datetime) -> None:
+    def __init__(self, started: datetime, wall_clock: WallClockWatch | None = None) -> None:
         """Take when frame 0 was heard, an aware datetime."""
         self._started = started
+        self._wall_clock = wall_clock or WallClockWatch()
         self._anchors: deque[_Anchor] = deque([_Anchor(0, 0, 0)], maxlen=HISTORY)
         self._least_lateness: int | None = None
         self._usual_lateness: int | None = None
@@ -64,6 +62,7 @@ class StreamClock:
 
     def arrived(self, end_frame: int, now: datetime) -> None:
         """Note that the block that ends before `end_frame` arrived at `now`."""
+        self._started += timedelta(seconds=self._wall_clock.jump_seconds())
         lateness = (now - self._started) // MICROSECOND - self._microseconds_at(end_frame)
         if self._least_lateness is None or lateness < self._least_lateness:
             self._least_lateness = lateness
@@ -88,7 +87,6 @@ class StreamClock:
         if abs(error) > STEP_MICROSECONDS:
             microseconds, error = microseconds + max(0, error), 0
         slew_ppm = error * RATE_HZ // PERIOD_FRAMES
-        slew_ppm = max(-MAX_SLEW_PPM, min(MAX_SLEW_PPM, slew_ppm))
         self._anchors.append(_Anchor(frame, microseconds, slew_ppm))
 
 
