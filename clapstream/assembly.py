@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from clapstream import __version__
+from clapstream.audio.live_pcm import LivePcm
 from clapstream.audio.microphone import Microphone
 from clapstream.audio.pcm import Pcm
 from clapstream.audio.recording import Recording
@@ -57,14 +58,16 @@ def listen(settings: Settings, *, dashboard: bool, reload_settings: Callable[[],
 
 
 def make_input(settings: SourceSettings) -> Input:
-    """The source that the settings describe. Pipes and fast recordings wait for the model, the rest cannot."""
+    """The source that the settings describe. Pipes and fast recordings wait for the model, what is live cannot."""
     match settings:
         case MicrophoneSettings():
             return Input(Microphone(settings.name, settings.device, settings.channel), live=True)
         case StreamSettings():
-            return Input(Stream(settings.name, settings.url.get_secret_value()), live=True)
+            url = settings.url.get_secret_value()
+            return Input(Stream(settings.name, url, settings.channel, settings.transport), live=True)
         case PcmSettings():
-            return Input(Pcm(settings.name, settings.rate_hz, settings.channels), live=False)
+            pipe = LivePcm if settings.live else Pcm
+            return Input(pipe(settings.name, settings.rate_hz, settings.channels), live=settings.live)
         case RecordingSettings():
             recording = Recording(settings.name, settings.path, settings.pace, settings.loop)
             return Input(recording, live=settings.pace == "realtime")

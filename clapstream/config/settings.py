@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from clapstream.config.fields import (
     DirectoryPath,
@@ -74,11 +74,12 @@ class RecordingSettings(_Source):
 
 
 class PcmSettings(_Source):
-    """Raw 16-bit little-endian samples on standard input."""
+    """Raw 16-bit little-endian samples on standard input; `live` if they are written as they are heard."""
 
     type: Literal["pcm"] = "pcm"
     rate_hz: int = Field(default=48_000, ge=1_000, le=768_000)
     channels: int = Field(default=1, ge=1, le=64)
+    live: bool = False
 
 
 class StreamSettings(_Source):
@@ -86,6 +87,17 @@ class StreamSettings(_Source):
 
     type: Literal["stream"] = "stream"
     url: SecretUrl
+    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
+    transport: Literal["auto", "tcp", "udp"] = "auto"
+
+    @field_validator("transport")
+    @classmethod
+    def _check_transport(cls, transport: str, info: ValidationInfo) -> str:
+        url = info.data.get("url")
+        scheme = url.get_secret_value().partition("://")[0].lower() if isinstance(url, SecretStr) else "rtsp"
+        if transport != "auto" and scheme not in ("rtsp", "rtsps"):
+            raise ValueError(f"{transport} is for rtsp:// URLs only; leave it out for others")
+        return transport
 
     @property
     def shown_url(self) -> str:

@@ -375,7 +375,7 @@ mqtt: {port: high}
             load(tmp_path, main, labels)
         main_file, labels_file = tmp_path / "clapstream.yaml", tmp_path / "labels.yaml"
         assert str(raised.value).splitlines() == [
-            f"{main_file}:6: sources[1].pace: is not known; known here: channels, name, rate_hz, type",
+            f"{main_file}:6: sources[1].pace: is not known; known here: channels, live, name, rate_hz, type",
             f"{main_file}:7: window.seconds: must be at most 10, not 20",
             f"{main_file}:8: mqtt.port: must be a whole number, not 'high'",
             f"{labels_file}:2: labels[0].stop: must be below start (0.2), not 0.4",
