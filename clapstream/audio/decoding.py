@@ -17,8 +17,8 @@ from clapstream.audio.samples import choose_channel, full_scale, sane_samples
 if TYPE_CHECKING:
     import av
 
-CONNECT_SECONDS = 10.0
-"""How long connecting may take, and how long finding out what is in the stream (FFmpeg takes 5 s for most)."""
+CONNECT_SECONDS = 15.0
+"""How long connecting may take, and how long finding out what is in the stream: FFmpeg takes 5 to 7 s of it."""
 
 READ_SECONDS = 5.0
 """A server that sends nothing for this long is lost."""

@@ -33,6 +33,7 @@ class Handover:
     def __init__(self, most_blocks: int) -> None:
         """Take how many blocks to keep for a consumer that is late."""
         self.closed = threading.Event()
+        self.received = False
         self.received_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._most_blocks = most_blocks
@@ -64,6 +65,7 @@ class Handover:
 
     def received_from_thread(self) -> None:
         """Note that data of any kind came."""
+        self.received = True
         self.received_at = time.monotonic()
 
     def put_from_thread(self, block: Block) -> None:

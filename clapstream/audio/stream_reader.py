@@ -64,8 +64,8 @@ class StreamReader:
                     return
         except av.ExitError:
             reason = f"nothing received for {READ_SECONDS:g} s"
-            if self.way is None:
-                reason = f"no answer with audio within {CONNECT_SECONDS:g} s"
+            if not self._handover.received:
+                reason = f"no answer, or none with audio, within {CONNECT_SECONDS:g} s"
         except av.FFmpegError as error:  # its own text and traceback would show the URL, password and all
             reason = error.strerror or "broken"
         # Not raised above: the failure would be its context, with all that its traceback holds.
