@@ -20,6 +20,7 @@ from clapstream.audio.handover import BURST_SECONDS, Pace
 from clapstream.audio.live import LiveSource
 from clapstream.audio.pcm_input import PcmFormat, PcmInput
 from clapstream.audio.resampling import StreamResampler
+from clapstream.audio.source import BLOCK_SECONDS
 from clapstream.backoff import Backoff
 
 _logger = logging.getLogger(__name__)
@@ -32,9 +33,6 @@ LATE_SECONDS = 0.5
 
 CATCH_UP_SECONDS = 0.3
 """How long what was only late may take to come after a wait."""
-
-STALE_BYTES = 2**20
-"""How much may have been written while nobody listened: the largest pipe that Linux makes for everyone."""
 
 AHEAD_SECONDS = 30.0
 """How far to read ahead of real time: a recording may be piped in by mistake."""
@@ -68,7 +66,7 @@ class LivePcm(LiveSource):
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the pipe's blocks until it is closed; SourceError if it is a terminal."""
         with PcmInput(self.name, self._input or sys.stdin.buffer, self._format) as self._pcm:
-            self._pcm.discard_waiting(STALE_BYTES)
+            self._pcm.discard_waiting()
             with contextlib.suppress(_InputEndedError):
                 async with aclosing(super().items()) as items:
                     async for item in items:
@@ -81,6 +79,8 @@ class LivePcm(LiveSource):
         rate_hz = self._format.rate_hz
         resampler, end = StreamResampler(rate_hz), 0
         sound = await self._read_for(BURST_SECONDS)
+        if not len(sound):
+            raise _InputEndedError
         heard_at = time.monotonic()
         yield StreamOpened(datetime.now(UTC) - timedelta(seconds=len(sound) / rate_hz))
         pace = Pace(AHEAD_SECONDS)
@@ -101,11 +101,11 @@ class LivePcm(LiveSource):
 
     async def _read_for(self, seconds: float) -> NDArray[np.float32]:
         """Wait for samples and return them with what comes within so many seconds; none at the end."""
-        gathered = [np.zeros(0, dtype=np.float32)]
+        gathered, most = [np.zeros(0, dtype=np.float32)], round(AHEAD_SECONDS / BLOCK_SECONDS)
         deadline: float | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as limit:
-                while (samples := await self._pcm.read()) is not None:
+                while len(gathered) < most and (samples := await self._pcm.read()) is not None:
                     gathered.append(samples)
                     deadline = deadline or asyncio.get_running_loop().time() + seconds
                     limit.reschedule(deadline)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import contextlib
+import fcntl
 import os
+import stat
+import termios
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
@@ -72,18 +77,13 @@ class PcmInput:
             if len(samples := self._samples(received)):
                 return samples
 
-    def discard_waiting(self, most_bytes: int) -> None:
-        """Throw away what was written before now, whole frames only, `most_bytes` at most."""
-        discarded = 0
-        while discarded < most_bytes:
-            try:
-                received = os.read(self._descriptor, most_bytes - discarded)
-            except BlockingIOError:
-                return
-            if not received:
-                return
-            discarded += len(received)
-            self._samples(received)
+    def discard_waiting(self) -> None:
+        """Throw away what waits in the pipe; nothing of a file."""
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            waiting = array.array("i", [0])
+            with contextlib.suppress(OSError):  # not every device knows
+                fcntl.ioctl(self._descriptor, termios.FIONREAD, waiting)
+                self._samples(os.read(self._descriptor, waiting[0]))
 
     def _samples(self, received: bytes) -> NDArray[np.float32]:
         data = self._rest + received
