@@ -63,7 +63,7 @@ class TimestampPlacer:
             if self._origin is None:
                 self._origin = pts - self._end
             deviation = pts - self._origin - self._end
-            if deviation < -self._tolerance:
+            if deviation < (-self._tolerance if self._overlap_began is None else 0):
                 skipped, hole = self._overlap(deviation, frames, now)
                 if skipped == frames:
                     return None
