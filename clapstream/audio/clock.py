@@ -53,7 +53,7 @@ class StreamClock:
         self._started = started
         self._wall_clock = wall_clock or WallClockWatch()
         self._anchors: deque[_Anchor] = deque([_Anchor(0, 0, 0)], maxlen=HISTORY)
-        self._least_lateness: int | None = None
+        self._least_lag: int | None = None  # behind frames / rate, in microseconds
         self._usual_lateness: int | None = None
 
     def utc(self, frame: int) -> datetime:
@@ -63,12 +63,12 @@ class StreamClock:
     def arrived(self, end_frame: int, now: datetime) -> None:
         """Note that the block that ends before `end_frame` arrived at `now`."""
         self._started += timedelta(seconds=self._wall_clock.jump_seconds())
-        lateness = (now - self._started) // MICROSECOND - self._microseconds_at(end_frame)
-        if self._least_lateness is None or lateness < self._least_lateness:
-            self._least_lateness = lateness
+        nominal = end_frame * 1_000_000 // RATE_HZ
+        lag = (now - self._started) // MICROSECOND - nominal
+        self._least_lag = lag if self._least_lag is None else min(lag, self._least_lag)
         if end_frame - self._anchors[-1].frame >= PERIOD_FRAMES:
-            self._correct(end_frame, self._least_lateness)
-            self._least_lateness = None
+            self._correct(end_frame, self._least_lag + nominal - self._microseconds_at(end_frame))
+            self._least_lag = None
 
     def _microseconds_at(self, frame: int) -> int:
         for anchor in reversed(self._anchors):
