@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ OTHER_TRACK_SECONDS = 2.0
 SEGMENTED_FORMATS = ("hls", "dash")
 SEGMENT_SECONDS = 30.0
 """Servers of these formats deliver segments, of 6 s as a rule: what they may take for the next one."""
+
+UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 
 Transport = Literal["auto", "tcp", "udp"]
 
@@ -69,7 +72,7 @@ def may_open_another_way(error: av.FFmpegError) -> bool:
     """Whether the server refused this way of asking: not where it cannot be reached, or the password is wrong."""
     import av
 
-    return not isinstance(error, (av.ExitError, av.HTTPUnauthorizedError, ConnectionRefusedError, TimeoutError))
+    return not isinstance(error, (av.ExitError, av.HTTPUnauthorizedError)) and error.errno not in UNREACHABLE
 
 
 def open_stream(url: str, options: dict[str, str]) -> av.container.InputContainer:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import itertools
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -208,6 +210,30 @@ class TestLiveServers:
         assert blocks_of(stopped)[-1].end_frame / RATE_HZ == pytest.approx(4, abs=0.3)
         assert unheard == [StreamLost(f"{never.url}: no audio received for 10 s, though it is announced")]
 
+    def test_segments_come_evenly_and_the_wait_for_the_next_is_no_loss(self, tmp_path: Path) -> None:
+        """HLS with segments of 6 s: three at once, then one each 6 s."""
+        folder = tmp_path / "hls"
+        folder.mkdir()
+        make_media(
+            folder / "all.m3u8", *sine(48), "-c:a", "aac", "-f", "hls", "-hls_time", "6", "-hls_list_size", "0",
+        )  # fmt: skip
+        whole = (folder / "all.m3u8").read_text().splitlines()
+        first = next(number for number, line in enumerate(whole) if line.startswith("#EXTINF"))
+        began = time.monotonic()
+
+        def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+            name = request.path.rpartition("/")[2]
+            if name.endswith(".ts"):
+                return send((folder / name).read_bytes())(request)
+            segments = 3 + int((time.monotonic() - began) / 6)
+            return send("\n".join([*whole[: first + 2 * segments], ""]).encode())(request)
+
+        with serving(answer) as url:
+            items = listen(Stream("porch", url.replace("/sound", "/live.m3u8")), heard(10))
+        assert time.monotonic() - began > 8
+        assert holes(items) == []
+        assert [type(item) for item in items if not isinstance(item, Block)] == [StreamOpened]
+
 
 @pytest.mark.slow
 class TestRtsp:
@@ -229,6 +255,11 @@ class TestRtsp:
             assert listen(Stream("porch", camera.url, transport="tcp"), lost) == [
                 StreamLost(f"{camera.url}: Protocol not supported")
             ]
+
+    def test_no_camera(self, tmp_path: Path) -> None:
+        with serving_rtsp(tmp_path) as camera:
+            url = camera.url
+        assert listen(Stream("porch", url), lost) == [StreamLost(f"{url}: Connection refused")]
 
     def test_a_camera_that_refuses_to_send_sound_alone_is_asked_for_all(self, tmp_path: Path) -> None:
         with serving_rtsp(tmp_path, refuses_audio_alone=True) as camera:
