@@ -79,7 +79,8 @@ def open_stream(url: str, options: dict[str, str]) -> av.container.InputContaine
     """Open a URL; raises av.FFmpegError."""
     import av
 
-    return av.open(url, timeout=(CONNECT_SECONDS, READ_SECONDS), options=options)
+    # As `options`, PyAV before 18 would apply them to tracks that are found later, and crash on FLV and MPEG-TS.
+    return av.open(url, timeout=(CONNECT_SECONDS, READ_SECONDS), container_options=options)
 
 
 def is_segmented(container: av.container.InputContainer) -> bool:

@@ -18,7 +18,6 @@ T = TypeVar("T")
 FASTEST = 1.05
 """How fast to read after the burst: a server whose clock is ahead of ours must never be held back."""
 
-
 BURST_SECONDS = 0.5
 """How long the burst at the start may last: what was held back while the stream was analysed, and the server's."""
 

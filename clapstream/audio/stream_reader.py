@@ -9,6 +9,7 @@ from clapstream.audio.block import RATE_HZ, Block
 from clapstream.audio.decoding import (
     CONNECT_SECONDS,
     READ_SECONDS,
+    SEGMENT_SECONDS,
     decoded_sound,
     is_segmented,
     may_open_another_way,
@@ -63,7 +64,7 @@ class StreamReader:
                 if self._handover.closed.is_set():
                     return
         except av.ExitError:
-            reason = f"nothing received for {READ_SECONDS:g} s"
+            reason = f"nothing received for {SEGMENT_SECONDS if self.segmented else READ_SECONDS:g} s"
             if not self._handover.received:
                 reason = f"no answer, or none with audio, within {CONNECT_SECONDS:g} s"
         except av.FFmpegError as error:  # its own text and traceback would show the URL, password and all

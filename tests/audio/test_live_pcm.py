@@ -22,7 +22,7 @@ from clapstream.audio.live_pcm import LivePcm
 from clapstream.audio.source import SourceError
 
 PATIENCE_SECONDS = 60.0
-STALL_SECONDS = 3.0
+STALL_SECONDS = 2.0
 
 Write = Callable[[float], None]
 
@@ -77,7 +77,7 @@ class TestLivePcm:
 
         def play(pipe: BinaryIO) -> None:
             play_live(pipe, 2.0)
-            time.sleep(STALL_SECONDS + 2.0)
+            time.sleep(STALL_SECONDS + 1.5)
             times["again"] = time.time()
             play_live(pipe, 2.0)
 
@@ -86,7 +86,7 @@ class TestLivePcm:
             items = listen(source)
         news = [item for item in items if not isinstance(item, Block)]
         assert [type(item) for item in news] == [StreamOpened, StreamLost, StreamOpened]
-        assert news[1] == StreamLost("standard input delivered nothing for 3 s")
+        assert news[1] == StreamLost("standard input delivered nothing for 2 s")
         assert isinstance(news[2], StreamOpened)
         assert news[2].started.timestamp() == pytest.approx(times["again"], abs=0.7)
         assert source.reconnects == 1

@@ -231,7 +231,7 @@ class TestFaults:
     @pytest.mark.slow
     def test_a_server_that_falls_silent_is_lost(self) -> None:
         released = threading.Event()
-        sound = encoded(tone(4.0), RATE_HZ, "WAV", "PCM_16")
+        sound = encoded(tone(8.0), RATE_HZ, "WAV", "PCM_16")
 
         def hang(request: http.server.BaseHTTPRequestHandler) -> None:
             send(sound, claimed=2 * len(sound))(request)
