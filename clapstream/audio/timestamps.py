@@ -22,6 +22,7 @@ OVERLAP_WAIT_SECONDS = 2
 LEAST_HOLE_SECONDS = 0.01
 """How much is left out where a clock was set, so that windows never span the place."""
 
+LAG_SECONDS = 2
 STEADY_SECONDS = 0.5
 EARLY_SECONDS = 1.0
 """Where sound comes as it is made, a jump that would put it this much before its time is a clock that was set."""
@@ -46,8 +47,9 @@ class TimestampPlacer:
         self._origin: int | None = None  # the PTS of position 0
         self._next_pts: int | None = None
         self._frames_since_slew = 0
-        self._checked = 0  # when, and how late sound was then
-        self._usual_lag: int | None = None
+        self._lag_since = 0  # how late sound comes at least, since then and in the stretch before
+        self._least_lag = 0
+        self._least_lag_before: int | None = None
         self._overlap_began: int | None = None
         self._overlap_frames = 0
 
@@ -106,15 +108,17 @@ class TimestampPlacer:
 
     def _comes_too_early(self, deviation: int, now: int) -> bool:
         """Whether sound comes as it is made, but this would be made later than it comes."""
-        lag = now - self._end
-        if self._usual_lag is None or lag < -FAR_AHEAD_SECONDS * self._rate_hz:
+        lag, before = now - self._end, self._least_lag_before
+        if before is None or lag < -FAR_AHEAD_SECONDS * self._rate_hz:
             return False
-        steady = lag > self._usual_lag - STEADY_SECONDS * self._rate_hz
-        return steady and lag - deviation < self._usual_lag - EARLY_SECONDS * self._rate_hz
+        steady = lag > before - STEADY_SECONDS * self._rate_hz
+        return steady and lag - deviation < min(before, self._least_lag) - EARLY_SECONDS * self._rate_hz
 
     def _hole_of_passed_time(self, now: int) -> int:
-        passed = 0 if self._usual_lag is None else now - self._usual_lag - self._end
-        return max(round(LEAST_HOLE_SECONDS * self._rate_hz), passed)
+        least = round(LEAST_HOLE_SECONDS * self._rate_hz)
+        if self._least_lag_before is None:
+            return least
+        return max(least, now - self._end - min(self._least_lag_before, self._least_lag))
 
     def _slew(self, origin: int, frames: int) -> None:
         """Follow the drift between PTS and counted samples, a little each second, towards the newest `origin`."""
@@ -126,5 +130,9 @@ class TimestampPlacer:
             self._frames_since_slew = 0
 
     def _note_lag(self, now: int) -> None:
-        if now - self._checked >= self._rate_hz:
-            self._checked, self._usual_lag = now, now - self._end
+        """Note how late the newest sound came. The least of some seconds counts: packets may be held up."""
+        lag = now - self._end
+        if now - self._lag_since >= LAG_SECONDS * self._rate_hz:
+            self._least_lag_before, self._least_lag, self._lag_since = self._least_lag, lag, now
+        else:
+            self._least_lag = min(self._least_lag, lag)

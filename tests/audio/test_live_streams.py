@@ -210,6 +210,23 @@ class TestLiveServers:
         assert blocks_of(stopped)[-1].end_frame / RATE_HZ == pytest.approx(4, abs=0.3)
         assert unheard == [StreamLost(f"{never.url}: no audio received for 10 s, though it is announced")]
 
+    def test_a_hole_in_the_sound_of_a_live_camera_shifts_no_time(self, tmp_path: Path) -> None:
+        parts = [
+            make_media(
+                tmp_path / f"{offset}.ts", *sine(4), *VIDEO, "-t", "8", "-c:v", "mpeg2video", "-c:a", "aac", *TS,
+                "-output_ts_offset", str(offset),
+            ).read_bytes()
+            for offset in (0, 8)
+        ]  # fmt: skip
+        path = tmp_path / "hole.ts"
+        path.write_bytes(b"".join(parts))
+        with serving_live(path, "mpegts") as server:
+            items = listen(Stream("porch", server.url), heard(9))
+            passed = time.time() - server.began[0]
+        ((begin, end),) = holes(items)
+        assert (begin, end) == (pytest.approx(4, abs=0.3), pytest.approx(8, abs=0.3))
+        assert passed == pytest.approx(blocks_of(items)[-1].end_frame / RATE_HZ, abs=2.0)
+
     def test_segments_come_evenly_and_the_wait_for_the_next_is_no_loss(self, tmp_path: Path) -> None:
         """HLS with segments of 6 s: three at once, then one each 6 s."""
         folder = tmp_path / "hls"

@@ -55,6 +55,14 @@ class TestHoles:
         receiver.receive_many(20, pts + PACKET)
         assert receiver.holes == [hole]
 
+    def test_the_last_packet_before_a_hole_may_be_held_up_until_its_end(self) -> None:
+        receiver, hole = Receiver(), 4 * RATE_HZ
+        pts = receiver.receive_many(20, 1_000_000)
+        receiver.receive(pts, passed=PACKET + hole - 1000)
+        receiver.receive(pts + PACKET + hole, passed=1000)
+        receiver.receive_many(20, pts + 2 * PACKET + hole)
+        assert receiver.holes == [hole]
+
     def test_small_losses_add_up_to_a_hole(self) -> None:
         receiver, pts = Receiver(), 0
         for _ in range(20):
