@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clapstream import __version__
+from clapstream.audio.live_pcm import LivePcm
 from clapstream.audio.microphone import Microphone
 from clapstream.audio.pcm import Pcm
 from clapstream.audio.recording import Recording
@@ -66,14 +67,17 @@ def listen(
 
 
 def make_input(settings: SourceSettings) -> Input:
-    """The source that the settings describe. Pipes and fast recordings wait for the model, the rest cannot."""
+    """The source that the settings describe. Pipes and fast recordings wait for the model, what is live cannot."""
     match settings:
         case MicrophoneSettings():
             return Input(Microphone(settings.name, settings.device, settings.channel), live=True)
         case StreamSettings():
-            return Input(Stream(settings.name, settings.url.get_secret_value()), live=True)
+            url = settings.url.get_secret_value()
+            return Input(Stream(settings.name, url, settings.channel, settings.transport), live=True)
         case PcmSettings():
-            return Input(Pcm(settings.name, settings.rate_hz, settings.channels), live=False)
+            pipe = LivePcm if settings.live else Pcm
+            source = pipe(settings.name, settings.rate_hz, settings.channels, settings.channel)
+            return Input(source, live=settings.live)
         case RecordingSettings():
             recording = Recording(settings.name, settings.path, settings.pace, settings.loop, settings.channel)
             return Input(recording, live=settings.pace == "realtime")

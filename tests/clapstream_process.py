@@ -24,6 +24,7 @@ class ClapstreamProcess:
         settings: dict[str, object],
         environment: dict[str, str] | None = None,
         program: Sequence[str] = ("-m", "clapstream"),
+        standard_input: int = subprocess.DEVNULL,
     ) -> None:
         self.config = folder / "clapstream.yaml"
         self._log = folder / "clapstream.log"
@@ -31,6 +32,7 @@ class ClapstreamProcess:
         self.config.write_text(yaml.safe_dump({**directories, **settings}))
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         self._program = program
+        self._standard_input = standard_input
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +52,7 @@ class ClapstreamProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._program, "run", "--no-dashboard", "-c", str(self.config)],
-                stdin=subprocess.DEVNULL,
+                stdin=self._standard_input,
                 stdout=log,
                 stderr=log,
                 env=self._environment,

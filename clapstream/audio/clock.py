@@ -16,9 +16,6 @@ from clapstream.audio.block import RATE_HZ
 PERIOD_FRAMES = 60 * RATE_HZ
 """The clock is corrected once a minute of sound: long enough that one block of it arrives without delay."""
 
-MAX_SLEW_PPM = 500
-"""How much faster or slower than nominal time may pass: sound cards are within 100 ppm."""
-
 STEP_MICROSECONDS = 2_000_000
 """A lag beyond this is no drift but sound that was never delivered: the clock steps over it."""
 
@@ -46,16 +43,17 @@ class StreamClock:
 
     A block can only arrive late, so the least lateness of a minute tells the drift. It is worked off by letting
     time pass slightly faster or slower. A lag of seconds (sound that never came) is stepped over at once. Sound
-    that is seconds early comes from a file read fast, or the wall clock was set back: neither is drift, so time
-    goes on as it was. Within a stream time never goes backwards: the answer for a frame up to an hour old never
-    changes, and a later frame is never earlier.
+    that is seconds early comes from a file read fast, which is no drift: time goes on as it was. Within a stream
+    time never goes backwards: the answer for a frame up to an hour old never changes, and a later frame is never
+    earlier. Only when the wall clock is set, or the machine slept, all answers move with it.
     """
 
-    def __init__(self, started: datetime) -> None:
+    def __init__(self, started: datetime, wall_clock: WallClockWatch | None = None) -> None:
         """Take when frame 0 was heard, an aware datetime."""
         self._started = started
+        self._wall_clock = wall_clock or WallClockWatch()
         self._anchors: deque[_Anchor] = deque([_Anchor(0, 0, 0)], maxlen=HISTORY)
-        self._least_lateness: int | None = None
+        self._least_lag: int | None = None  # behind frames / rate, in microseconds
         self._usual_lateness: int | None = None
 
     def utc(self, frame: int) -> datetime:
@@ -64,12 +62,13 @@ class StreamClock:
 
     def arrived(self, end_frame: int, now: datetime) -> None:
         """Note that the block that ends before `end_frame` arrived at `now`."""
-        lateness = (now - self._started) // MICROSECOND - self._microseconds_at(end_frame)
-        if self._least_lateness is None or lateness < self._least_lateness:
-            self._least_lateness = lateness
+        self._started += timedelta(seconds=self._wall_clock.jump_seconds())
+        nominal = end_frame * 1_000_000 // RATE_HZ
+        lag = (now - self._started) // MICROSECOND - nominal
+        self._least_lag = lag if self._least_lag is None else min(lag, self._least_lag)
         if end_frame - self._anchors[-1].frame >= PERIOD_FRAMES:
-            self._correct(end_frame, self._least_lateness)
-            self._least_lateness = None
+            self._correct(end_frame, self._least_lag + nominal - self._microseconds_at(end_frame))
+            self._least_lag = None
 
     def _microseconds_at(self, frame: int) -> int:
         for anchor in reversed(self._anchors):
@@ -88,7 +87,6 @@ class StreamClock:
         if abs(error) > STEP_MICROSECONDS:
             microseconds, error = microseconds + max(0, error), 0
         slew_ppm = error * RATE_HZ // PERIOD_FRAMES
-        slew_ppm = max(-MAX_SLEW_PPM, min(MAX_SLEW_PPM, slew_ppm))
         self._anchors.append(_Anchor(frame, microseconds, slew_ppm))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,14 @@ from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.samples import choose_channel, sane_samples
 from clapstream.audio.source import SourceError
 
+Mono = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
+"""Makes `(frames,)` of samples `(frames, channels)` at a rate in Hz; LookupError if there is no such channel."""
+
+
+def mix(samples: NDArray[np.float32], _rate_hz: int) -> NDArray[np.float32]:
+    """Return the mean of all channels."""
+    return choose_channel(samples, "mix")
+
 
 class MonoBlocks:
     """Mixes or chooses channels and resamples to `RATE_HZ`, also where a file's rate changes.
@@ -18,11 +28,11 @@ class MonoBlocks:
     `replaced` counts samples that were no finite number.
     """
 
-    def __init__(self, shown: str, channel: str | int) -> None:
-        """Take the file's name for messages, and mix, left, right or a channel index from 0."""
+    def __init__(self, shown: str, mono: Mono) -> None:
+        """Take the file's name for messages, and what makes mono of its channels."""
         self.replaced = 0
         self._shown = shown
-        self._channel = channel
+        self._to_mono = mono
         self._rate_hz = 0
         self._resampler = StreamResampler(RATE_HZ)
         self._position = 0  # frames at the file's rate, since that rate began
@@ -60,12 +70,9 @@ class MonoBlocks:
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            return choose_channel(samples, self._channel)
+            return self._to_mono(samples, self._rate_hz)
         except LookupError as error:
-            count = samples.shape[1]
-            raise SourceError(
-                f"{self._shown}: has {count} channel(s): there is no channel {self._channel}"
-            ) from error
+            raise SourceError(f"{self._shown}: {error}") from error
 
     def _placed(self, blocks: list[Block]) -> list[Block]:
         placed = [Block(self._origin + block.first_frame, block.samples) for block in blocks]

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
+from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.file_reader import BrokenFileError, Sound, shown_name
-from clapstream.audio.mono_blocks import MonoBlocks
+from clapstream.audio.mono_blocks import Mono, MonoBlocks, mix
 from clapstream.audio.sound_file import NotSoundError, opened
 from clapstream.audio.source import SourceError
 
@@ -29,9 +30,7 @@ SHORTEST_SECONDS = 0.01
 """Less than this is no sound: repeated to fill a window, it would be a buzz."""
 
 
-def recording_blocks(
-    path: Path, channel: str | int = "mix", shown: str | None = None
-) -> Generator[Block, None, None]:
+def recording_blocks(path: Path, mono: Mono = mix, shown: str | None = None) -> Generator[Block, None, None]:
     """Read a file of any length as mono blocks of about a tenth of a second; `shown` is its name in messages.
 
     SourceError says what is wrong with it; for a file that is broken it comes after the sound before the damage.
@@ -40,7 +39,7 @@ def recording_blocks(
     shown = shown_name(path) if shown is None else shown
     broken: BrokenFileError | None = None
     with opened(path, shown) as reader:
-        converter = MonoBlocks(shown, channel)
+        converter = MonoBlocks(shown, mono)
         try:
             for sound in _long_enough(reader.sounds(), shown):
                 yield from converter.push(sound)
@@ -71,7 +70,7 @@ def claimed_seconds(path: Path) -> float:
 def recording_problem(path: Path, channel: str | int = "mix") -> str | None:
     """Return why a file cannot be played as a source, as far as its beginning tells; None if it can."""
     try:
-        with closing(recording_blocks(path, channel)) as blocks:
+        with closing(recording_blocks(path, ChannelChoice(path.name, channel).mono)) as blocks:
             next(blocks, None)
     except SourceError as error:
         return str(error)
@@ -97,7 +96,7 @@ class Recording:
         self._path = path
         self._pace = pace
         self._loop = loop
-        self._channel = channel
+        self._channel = ChannelChoice(name, channel)
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the file's blocks; SourceError says what is wrong with it, after the sound before a damage."""
@@ -107,7 +106,7 @@ class Recording:
         end_frame = 0
         for _ in itertools.count() if self._loop else range(1):
             start_frame = end_frame
-            blocks = recording_blocks(self._path, self._channel)
+            blocks = recording_blocks(self._path, self._channel.mono)
             try:
                 while (block := await _next_block(blocks)) is not None:
                     if not opened:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from clapstream.config.fields import (
     Host,
@@ -81,11 +81,22 @@ class RecordingSettings(_Source):
 
 
 class PcmSettings(_Source):
-    """Raw 16-bit little-endian samples on standard input."""
+    """Raw 16-bit little-endian samples on standard input; `live` if they are written as they are heard."""
 
     type: Literal["pcm"] = "pcm"
     rate_hz: int = Field(default=48_000, ge=1_000, le=768_000)
     channels: int = Field(default=1, ge=1, le=64)
+    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
+    live: bool = False
+
+    @field_validator("channel")
+    @classmethod
+    def _check_channel_exists(cls, channel: str | int, info: ValidationInfo) -> str | int:
+        index = {"mix": 0, "left": 0, "right": 1}[channel] if isinstance(channel, str) else channel
+        channels = info.data.get("channels", index + 1)
+        if index >= channels:
+            raise ValueError(f"there is no channel {channel}: channels is {channels}")
+        return channel
 
 
 class StreamSettings(_Source):
@@ -94,6 +105,8 @@ class StreamSettings(_Source):
     type: Literal["stream"] = "stream"
     url_file: UrlFile | None = None
     url: SecretUrl = Field(default=None, validate_default=True)
+    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
+    transport: Literal["auto", "tcp", "udp"] = "auto"
 
     @field_validator("url", mode="before")
     @classmethod
@@ -106,6 +119,15 @@ class StreamSettings(_Source):
         if url is not None and url_file is not None:
             raise ValueError("is given together with url_file; keep one of them")
         return read_url(url_file) if url is None else url
+
+    @field_validator("transport")
+    @classmethod
+    def _check_transport(cls, transport: str, info: ValidationInfo) -> str:
+        url = info.data.get("url")
+        scheme = url.get_secret_value().partition("://")[0].lower() if isinstance(url, SecretStr) else "rtsp"
+        if transport != "auto" and scheme not in ("rtsp", "rtsps"):
+            raise ValueError(f"{transport} is for rtsp:// URLs only; leave it out for others")
+        return transport
 
     @property
     def shown_url(self) -> str:

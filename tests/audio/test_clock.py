@@ -108,3 +108,22 @@ class TestWallClockWatch:
         watch = WallClockWatch(lambda: next(walls), lambda: next(monotonics))
         assert watch.jump_seconds() == pytest.approx(jump)
         assert watch.jump_seconds() == 0.0
+
+
+class TestWallClockThatIsSet:
+    @pytest.mark.parametrize("jump", [7200.0, -7200.0])
+    def test_a_jump_moves_all_times_at_once(self, jump: float) -> None:
+        wall = {"seconds": 0.0}
+        clock = StreamClock(START, WallClockWatch(lambda: wall["seconds"], lambda: 0.0))
+        for second in range(300):
+            wall["seconds"] = jump if second >= 100 else 0.0
+            clock.arrived(second * RATE_HZ, START + seconds(second + wall["seconds"]))
+        assert clock.utc(299 * RATE_HZ) == START + seconds(299 + jump)
+
+    @pytest.mark.parametrize("jump", [1.5, -1.5])
+    def test_a_small_one_is_followed_within_two_minutes(self, jump: float) -> None:
+        clock = StreamClock(START)
+        for second in range(400):
+            set_by = jump if second >= 200 else 0.0
+            clock.arrived(second * RATE_HZ, START + seconds(second + set_by))
+        assert abs((clock.utc(399 * RATE_HZ) - START).total_seconds() - 399 - jump) < 0.05

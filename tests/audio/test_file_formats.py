@@ -15,13 +15,14 @@ import soundfile
 from sound_files import cut_in_half, ffmpeg, make_tone, make_video
 
 from clapstream.audio.block import RATE_HZ, Block
+from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.recording import SourceError, claimed_seconds, read_audio, recording_blocks
 
 pytest.importorskip("av", reason="needs the extra stream")
 
 
 def blocks_of(path: Path, channel: str | int = "mix") -> list[Block]:
-    return list(recording_blocks(path, channel))
+    return list(recording_blocks(path, ChannelChoice("yard", channel).mono))
 
 
 def frequency_hz(samples: np.ndarray) -> float:

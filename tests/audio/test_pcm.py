@@ -56,6 +56,22 @@ def joined(items: list[SourceItem]) -> np.ndarray:
 SAMPLES = np.random.default_rng(7).integers(-32_768, 32_768, 20_000).astype("<i2")
 
 
+class TestChannels:
+    STEREO = np.stack([SAMPLES, SAMPLES[::-1]], axis=1).astype("<i2")
+
+    @pytest.mark.parametrize(("channel", "expected"), [("left", SAMPLES), (1, SAMPLES[::-1])])
+    def test_one_of_two(self, channel: str | int, expected: np.ndarray) -> None:
+        with pipe_of([self.STEREO.tobytes()]) as stream:
+            heard = joined(listen(Pcm("pipe", RATE_HZ, 2, channel, input_stream=stream)))
+        np.testing.assert_array_equal(heard, expected.astype(np.float32) / 32_768)
+
+    def test_channels_that_cancel_out_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        sound = np.random.default_rng(3).integers(-20_000, 20_000, 6 * RATE_HZ)
+        with pipe_of([np.stack([sound, -sound], axis=1).astype("<i2").tobytes()]) as stream:
+            listen(Pcm("pipe", RATE_HZ, 2, input_stream=stream))
+        assert [line for line in caplog.messages if line.startswith("source pipe: its 2 channels cancel")]
+
+
 class TestPcm:
     @settings(max_examples=20, deadline=None)
     @given(st.lists(st.integers(1, 40_000), max_size=20))

@@ -185,6 +185,17 @@ class TestRecording:
         path = write(tmp_path / "a.wav", stereo, subtype="FLOAT")
         np.testing.assert_allclose(joined(play(Recording("yard", path, "fast", channel=channel))), heard)
 
+    def test_channels_that_cancel_out_are_told_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        sound = tone(8.0, RATE_HZ)
+        path = write(tmp_path / "a.wav", np.stack([sound, -sound], axis=1), RATE_HZ)
+        recording = Recording("yard", path, "fast")
+        for _ in range(2):
+            assert np.abs(joined(play(recording))).max() < 1e-4
+        assert caplog.messages == [
+            "source yard: its 2 channels cancel each other out, so that their mix is silence; "
+            "set channel to left or right"
+        ]
+
     def test_a_channel_that_the_file_lacks(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.wav", tone(0.1))
         with pytest.raises(SourceError, match=rf"^{path}: .*no channel 3"):

@@ -160,6 +160,29 @@ sources:
         field, message = only_problem(tmp_path, "sources: [{name: a, type: pcm}, {name: b, type: pcm}]")
         assert (field, "standard input" in message) == ("sources[1].type", True)
 
+    def test_transport_and_channel_of_a_stream_and_a_live_pipe(self, tmp_path: Path) -> None:
+        text = (
+            "sources: [{name: a, type: stream, url: 'rtsp://camera/1', transport: udp, channel: right},"
+            " {name: b, type: pcm, live: true}]"
+        )
+        stream, pipe = load(tmp_path, text).sources
+        assert isinstance(stream, StreamSettings)
+        assert isinstance(pipe, PcmSettings)
+        assert (stream.transport, stream.channel, pipe.live) == ("udp", "right", True)
+
+    @pytest.mark.parametrize(
+        ("keys", "field", "message"),
+        [
+            ("url: 'rtsp://camera/1', transport: http", "transport", "'auto', 'tcp' or 'udp'"),
+            ("url: 'http://camera/1', transport: tcp", "transport", "rtsp:// URLs only"),
+            ("url: 'http://camera/1', channel: centre", "channel", "mix, left, right or a channel index"),
+        ],
+    )
+    def test_streams_that_cannot_work(self, tmp_path: Path, keys: str, field: str, message: str) -> None:
+        found = only_problem(tmp_path, f"sources: [{{name: a, type: stream, {keys}}}]")
+        assert found[0] == f"sources[0].{field}"
+        assert message in found[1]
+
 
 class TestWindowAndLabels:
     @pytest.mark.parametrize(
@@ -375,7 +398,8 @@ mqtt: {port: high}
             load(tmp_path, main, labels)
         main_file, labels_file = tmp_path / "clapstream.yaml", tmp_path / "labels.yaml"
         assert str(raised.value).splitlines() == [
-            f"{main_file}:6: sources[1].pace: is not known; known here: channels, listening, name, rate_hz, type",
+            f"{main_file}:6: sources[1].pace: is not known; "
+            "known here: channel, channels, listening, live, name, rate_hz, type",
             f"{main_file}:7: window.seconds: must be at most 10, not 20",
             f"{main_file}:8: mqtt.port: must be a whole number, not 'high'",
             f"{labels_file}:2: labels[0].stop: must be below start (0.2), not 0.4",
