@@ -30,7 +30,7 @@ from clapstream.detection.precision import DeviceError, choose_device
 from clapstream.leaving import STOPPED, leave_at_a_signal, leave_in_time
 from clapstream.memory import set_apart_what_stays
 from clapstream.sinks.journal import JournalSink
-from clapstream.sinks.mqtt import MqttSink
+from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.worker import WindowDetector
 
 if TYPE_CHECKING:

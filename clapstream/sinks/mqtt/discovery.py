@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from clapstream.sinks.payloads import OFF, OFFLINE, ON, ONLINE
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt.payloads import OFF, OFFLINE, ON, ONLINE
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
 from clapstream.updates import LabelInfo
 

@@ -91,10 +91,10 @@ class Spool:
             await asyncio.wrap_future(self._thread.submit(self._disk.close))
         self._thread.shutdown()
 
-    async def settled(self, patience_seconds: float) -> None:
-        """Wait until the disk knows what was done so far, or until patience ends: it may hang."""
+    async def settled(self, timeout_seconds: float) -> None:
+        """Wait until the disk knows what was done so far, or until the time is up: it may hang."""
         if self._disk is not None:
-            await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=patience_seconds)
+            await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=timeout_seconds)
 
     def append(self, id: str, phase: str, payload: str) -> None:
         """Queue a detection; one that waits already is not queued again."""

@@ -12,17 +12,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from clapstream.sinks import homeassistant, payloads
-from clapstream.sinks.outbox import Message, Outbox
-from clapstream.sinks.spool import Key, Spool
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt import discovery, payloads
+from clapstream.sinks.mqtt.outbox import Message, Outbox
+from clapstream.sinks.mqtt.spool import Key, Spool
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
 from clapstream.updates import EventEnded, EventStarted, LabelInfo, LabelsChanged, Update
 
 _logger = logging.getLogger(__name__)
 
 
-class Conversation:
+class MqttSession:
     """The node's side of the conversation with a broker.
 
     `on_listening(source_slug, listening)` is called for every command. `earlier_known` is set once our own retained
@@ -32,7 +32,7 @@ class Conversation:
     def __init__(
         self,
         topics: Topics,
-        node: homeassistant.Node,
+        node: discovery.Node,
         *,
         labels: Sequence[LabelInfo],
         spool: Spool,
@@ -46,7 +46,7 @@ class Conversation:
         self._spool = spool
         self._on_listening = on_listening
         self._outbox = Outbox(topics, sources=sources, labels=labels, model=node.model)
-        self._earlier = homeassistant.NOTHING
+        self._earlier = discovery.NOTHING
         self._discovery_due = False
         self._status_due = False
         self.earlier_known = asyncio.Event()
@@ -94,8 +94,8 @@ class Conversation:
         Discovery and `online` are due after it, so that nobody sees an old state of a node that is online.
         """
         self._discovery_due = self._status_due = True
-        current = homeassistant.components(self._topics, self._node, self._labels)
-        stale = self._earlier.retained_topics - homeassistant.retained_topics(self._topics, current)
+        current = discovery.components(self._topics, self._node, self._labels)
+        stale = self._earlier.retained_topics - discovery.retained_topics(self._topics, current)
         return [Message(topic, "", retain=True) for topic in sorted(stale)] + self._outbox.start()
 
     def end(self) -> None:
@@ -148,7 +148,7 @@ class Conversation:
     def _remember(self, payload: bytes) -> None:
         """Our discovery payload came back: before the first publication it tells what an earlier process left."""
         if not self.earlier_known.is_set():
-            self._earlier = self._earlier.merged(homeassistant.discovered(self._topics, payload))
+            self._earlier = self._earlier.merged(discovery.discovered(self._topics, payload))
             self.earlier_known.set()
 
     def _confirm(self, payload: bytes) -> None:
@@ -166,7 +166,7 @@ class Conversation:
 
     def _discovery_payload(self) -> str:
         """The payload to publish now; it becomes what the next one is compared with."""
-        payload = homeassistant.discovery_payload(self._topics, self._node, self._labels, self._earlier)
+        payload = discovery.discovery_payload(self._topics, self._node, self._labels, self._earlier)
         text = payloads.to_json(payload)
-        self._earlier = homeassistant.discovered(self._topics, text.encode())
+        self._earlier = discovery.discovered(self._topics, text.encode())
         return text

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clapstream.sinks import payloads
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt import payloads
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
 from clapstream.updates import (
     Event,

@@ -18,8 +18,8 @@ import pytest
 from real_broker import Broker, Certificates, Heard, Listener
 
 from clapstream.config.settings import MqttSettings, TlsSettings
-from clapstream.sinks.mqtt import MqttSink, Patience
-from clapstream.sinks.spool import Spool
+from clapstream.sinks.mqtt.sink import MqttSink, Timeouts
+from clapstream.sinks.mqtt.spool import Spool
 from clapstream.updates import (
     Event,
     EventEnded,
@@ -38,7 +38,7 @@ DISCOVERY = "homeassistant/device/clapstream_home/config"
 DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
 DOORBELL = LabelInfo("doorbell", "doorbell", 0.7, 0.5)
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
-QUICK = Patience(reply=2.0, first_retry=0.05, longest_retry=0.2, steady=0.0, retained=0.2)
+QUICK = Timeouts(reply=2.0, first_retry=0.05, longest_retry=0.2, steady=0.0, retained=0.2)
 
 
 def started(id: str, label: LabelInfo = DOG) -> EventStarted:
@@ -58,7 +58,7 @@ class Bench:
         self.states: list[str] = []
         labels = options.pop("labels", (DOG, DOORBELL))
         sources = options.pop("sources", ["kitchen"])
-        patience = options.pop("patience", QUICK)
+        timeouts = options.pop("timeouts", QUICK)
         self.sink = MqttSink(
             MqttSettings(host=options.pop("host", "127.0.0.1"), port=port, **options),
             node="home",
@@ -69,7 +69,7 @@ class Bench:
             spool_path=spool_path,
             on_listening=lambda source, listening: self.commands.append((source, listening)),
             on_state=self.states.append,
-            patience=patience,
+            timeouts=timeouts,
         )
 
     @contextlib.asynccontextmanager
@@ -259,13 +259,13 @@ async def crashing_daemon(port: int, spool_path: Path | None = None) -> asyncio.
     """A process of its own with a sink that says that a dog barks."""
     arguments = [str(port), *([str(spool_path)] if spool_path else [])]
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CRASHING_DAEMON, *arguments, cwd=Path(__file__).parents[2]
+        sys.executable, "-c", CRASHING_DAEMON, *arguments, cwd=Path(__file__).parents[3]
     )
 
 
 CRASHING_DAEMON = """
 import asyncio, pathlib, sys
-sys.path[:0] = ["tests", "tests/sinks"]
+sys.path[:0] = ["tests", "tests/sinks/mqtt"]
 from test_mqtt_sink import Bench, started
 
 async def main():
@@ -448,8 +448,8 @@ def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path
     """With the longer pause the sink gives the connection up while the broker still holds its last messages."""
 
     async def scenario() -> None:
-        patience = dataclasses.replace(QUICK, reply=1.0)
-        bench, live = Bench(broker.port, tmp_path / "spool.sqlite", patience=patience), broker.listen()
+        timeouts = dataclasses.replace(QUICK, reply=1.0)
+        bench, live = Bench(broker.port, tmp_path / "spool.sqlite", timeouts=timeouts), broker.listen()
         async with bench.running():
             await said(live, f"{BASE}/status", "online")
             await asyncio.to_thread(broker.pause)
@@ -472,7 +472,7 @@ def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path
 
 def test_attempts_at_a_broker_that_does_not_answer_leave_nothing_behind(broker: Broker) -> None:
     async def scenario() -> None:
-        bench, live = Bench(broker.port, patience=dataclasses.replace(QUICK, reply=0.1)), broker.listen()
+        bench, live = Bench(broker.port, timeouts=dataclasses.replace(QUICK, reply=0.1)), broker.listen()
         async with bench.running():
             await said(live, f"{BASE}/status", "online")
             files, tasks = open_files(), len(asyncio.all_tasks())
@@ -507,7 +507,7 @@ def test_a_broker_that_dies_under_a_publication_is_an_outage_like_others(
             await asyncio.sleep(0)
             broker.kill()
             await bench.until_state("offline")
-        assert [record.name for record in caplog.records] == ["clapstream.sinks.mqtt"] * len(caplog.records)
+        assert [record.name for record in caplog.records] == ["clapstream.sinks.mqtt.sink"] * len(caplog.records)
 
     run(scenario())
 
@@ -521,8 +521,8 @@ def test_closing_while_the_broker_cannot_be_reached_does_not_wait_for_it() -> No
                 guest = guests.enter_context(socket.socket())
                 guest.setblocking(False)
                 guest.connect_ex(("127.0.0.1", port))
-            patience = dataclasses.replace(QUICK, connect=3.0, flush=0.1)
-            bench = Bench(port, patience=patience)
+            timeouts = dataclasses.replace(QUICK, connect=3.0, flush=0.1)
+            bench = Bench(port, timeouts=timeouts)
             task = asyncio.create_task(bench.sink.run())
             await asyncio.sleep(0.3)
             bench.sink.close()
@@ -627,7 +627,7 @@ class Proxy:
 
 def test_closing_while_the_broker_is_paused_takes_the_grace_period_at_most(broker: Broker) -> None:
     async def scenario() -> None:
-        bench, live = Bench(broker.port, patience=dataclasses.replace(QUICK, flush=0.3)), broker.listen()
+        bench, live = Bench(broker.port, timeouts=dataclasses.replace(QUICK, flush=0.3)), broker.listen()
         task = asyncio.create_task(bench.sink.run())
         await said(live, f"{BASE}/status", "online")
         await asyncio.to_thread(broker.pause)

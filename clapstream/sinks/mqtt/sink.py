@@ -23,11 +23,11 @@ from paho.mqtt.properties import Properties
 
 from clapstream.backoff import Backoff
 from clapstream.config.settings import MqttSettings, TlsSettings
-from clapstream.sinks import homeassistant, payloads
-from clapstream.sinks.conversation import Conversation
-from clapstream.sinks.outbox import Message
-from clapstream.sinks.spool import Spool, SpoolLimits
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt import discovery, payloads
+from clapstream.sinks.mqtt.outbox import Message
+from clapstream.sinks.mqtt.session import MqttSession
+from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import LabelInfo, Update
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ State = Literal["connecting", "online", "offline"]
 BATCH = 8
 """Messages that are under way at once: a distant broker costs one round trip for all of them."""
 
-LARGEST_PACKET_BYTES = homeassistant.LARGEST_PAYLOAD_BYTES
+LARGEST_PACKET_BYTES = discovery.LARGEST_PAYLOAD_BYTES
 """The broker keeps larger messages to itself (MQTT 5)."""
 
 LARGEST_INBOX = 1_000
@@ -56,7 +56,7 @@ _CLEARER = {"Disconnected during message iteration": "connection lost", "Operati
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long to wait for the broker, in seconds."""
 
     connect: float = 3.0
@@ -95,21 +95,21 @@ class MqttSink:
         spool_path: Path | None,
         on_listening: Callable[[str, bool], None],
         on_state: Callable[[State], None] | None = None,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
         self._settings = settings
         self._topics = Topics.of(settings.base_topic, node, settings.discovery_prefix)
         self._spool = _spool(settings, spool_path)
-        self._conversation = Conversation(
+        self._session = MqttSession(
             self._topics,
-            homeassistant.Node(node, model, version, tuple(homeassistant.Source.of(name) for name in sources)),
+            discovery.Node(node, model, version, tuple(discovery.Source.of(name) for name in sources)),
             labels=labels,
             spool=self._spool,
             on_listening=on_listening,
         )
         self._on_state = on_state
-        self._patience = patience or Patience()
-        self._backoff = Backoff(self._patience.first_retry, self._patience.longest_retry)
+        self._timeouts = timeouts or Timeouts()
+        self._backoff = Backoff(self._timeouts.first_retry, self._timeouts.longest_retry)
         self._address = f"{settings.host}:{settings.port}"
         self._state: State = "connecting"
         self._connected_at = 0.0
@@ -125,7 +125,7 @@ class MqttSink:
 
     def offer(self, update: Update) -> None:
         """Take an update; never blocks. Sent when the broker can be reached, or overtaken by a newer one."""
-        self._conversation.offer(update)
+        self._session.offer(update)
         self._wake.set()
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class MqttSink:
         self._closing.set()
         self._wake.set()
         if self._deadline is not None and self._deadline.when() is None:
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self._patience.flush)
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._timeouts.flush)
 
     async def run(self) -> None:
         """Keep connected until `close`."""
@@ -151,14 +151,14 @@ class MqttSink:
         while not self._closing.is_set():
             try:
                 async with self._connection() as client:
-                    self._conversation.connected()
+                    self._session.connected()
                     self._tell_connected()
                     await self._serve(client)
                 return
             except* _BROKER_FAULTS as faults:
                 self._tell_lost(_reason(faults))
             finally:
-                self._conversation.end()
+                self._session.end()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._backoff.next_seconds())
 
@@ -174,7 +174,7 @@ class MqttSink:
         try:
             yield client
         finally:
-            client.timeout = self._patience.farewell
+            client.timeout = self._timeouts.farewell
             with contextlib.suppress(aiomqtt.MqttError):
                 await client.publish(self._topics.status, payloads.OFFLINE, qos=1, retain=True)
             with contextlib.suppress(aiomqtt.MqttError):
@@ -194,40 +194,40 @@ class MqttSink:
             identifier=self._topics.device_id,
             will=aiomqtt.Will(self._topics.status, payloads.OFFLINE, qos=1, retain=True),
             keepalive=settings.keepalive_seconds,
-            timeout=self._patience.reply,
+            timeout=self._timeouts.reply,
             max_queued_incoming_messages=LARGEST_INBOX,
             logger=_client_logger,
             **_session_options(settings.protocol),
         )
         # Neither a cancelled task nor the end of the event loop can interrupt the thread that connects.
-        client._client.connect_timeout = self._patience.connect
+        client._client.connect_timeout = self._timeouts.connect
         return client
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         """Introduce the node, then publish and obey until closed; raises MqttError when the connection is lost."""
-        for topic, qos in self._conversation.subscriptions:
+        for topic, qos in self._session.subscriptions:
             granted = await client.subscribe(topic, qos=qos)
             if any(getattr(code, "is_failure", False) for code in granted):
                 _logger.warning("the broker at %s does not allow us to subscribe to %s", self._address, topic)
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read(client))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._conversation.earlier_known.wait(), self._patience.retained)
-            await self._send(client, self._conversation.begin())
+                await asyncio.wait_for(self._session.earlier_known.wait(), self._timeouts.retained)
+            await self._send(client, self._session.begin())
             await self._publish_until_closed(client)
             reader.cancel()
 
     async def _publish_until_closed(self, client: aiomqtt.Client) -> None:
         while True:
             self._wake.clear()
-            await self._send(client, self._conversation.due(BATCH))
-            if detection := self._conversation.next_detection():
+            await self._send(client, self._session.due(BATCH))
+            if detection := self._session.next_detection():
                 key, message = detection
                 await self._send(client, [message])
-                self._conversation.delivered(key)
+                self._session.delivered(key)
                 # A process killed here repeats one detection after its restart, not all that the disk is behind.
-                await self._spool.settled(self._patience.disk)
-            elif self._conversation.idle:
+                await self._spool.settled(self._timeouts.disk)
+            elif self._session.idle:
                 if self._closing.is_set():
                     return
                 await self._wake.wait()
@@ -248,7 +248,7 @@ class MqttSink:
         """Obey until cancelled; raises MqttError when the connection is lost."""
         async for message in client.messages:
             payload = message.payload if isinstance(message.payload, bytes) else b""
-            self._conversation.receive(message.topic.value, payload, retained=bool(message.retain))
+            self._session.receive(message.topic.value, payload, retained=bool(message.retain))
             self._wake.set()
 
     def _tell_connected(self) -> None:
@@ -259,7 +259,7 @@ class MqttSink:
 
     def _tell_lost(self, reason: str) -> None:
         """Warn once until the broker is back; another reason meanwhile is told, too."""
-        if self._state == "online" and time.monotonic() - self._connected_at >= self._patience.steady:
+        if self._state == "online" and time.monotonic() - self._connected_at >= self._timeouts.steady:
             self._backoff.reset()
         level = logging.INFO if self._told else logging.WARNING
         if reason not in self._told:
