@@ -30,6 +30,7 @@ from clapstream.detection.precision import DeviceError, choose_device
 from clapstream.leaving import STOPPED, leave_at_a_signal, leave_in_time
 from clapstream.memory import set_apart_what_stays
 from clapstream.sinks.journal import JournalSink
+from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
 from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.worker import WindowDetector
 
@@ -41,7 +42,7 @@ _logger = logging.getLogger(__name__)
 FAILURE = 1
 """The exit code after a crash, so that a service manager starts the daemon again."""
 
-EXPECTED = (SourceError, CheckpointError, DeviceError)
+EXPECTED = (SourceError, CheckpointError, DeviceError, StateInUseError)
 """What ends a command with a message instead of a traceback: the user can mend it."""
 
 
@@ -73,6 +74,8 @@ def make_input(settings: SourceSettings) -> Input:
 async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable[[], Settings] | None) -> None:
     choose_device(settings.model.device)  # a device that is not there is said before anything opens
     names = [source.name for source in settings.sources]
+    if settings.mqtt is not None:  # another daemon of this node is said before anything opens
+        state = open_node_state(settings.state_directory, settings.node_slug, names)
     view = _dashboard(settings, names) if dashboard else None
     daemon = Daemon(
         settings,
@@ -91,7 +94,7 @@ async def _listen(settings: Settings, dashboard: bool, reload_settings: Callable
             labels=label_infos(settings.labels),
             model=settings.model.checkpoint,
             version=__version__,
-            spool_path=settings.state_directory / "spool.sqlite3",
+            state=state,
             on_listening=daemon.set_listening,
             on_state=None if view is None else view.set_broker_state,
         )

@@ -39,7 +39,7 @@ ALLOWED = {
     "assembly": {"audio", "clap", "config", "daemon", "detection", "leaving", "memory", "sinks", "worker"},
     "commands": {
         "assembly", "audio", "benchmark", "commands", "config", "demo", "detection", "evaluation",
-        "leaving", "tagging",
+        "leaving", "sinks", "tagging",
     },
 }  # fmt: skip
 """Which rooms each room may import from; `cli` may import any, and nothing imports `cli`."""

@@ -133,7 +133,7 @@ def test_no_sound_is_lost_and_no_second_connection_made_while_the_broker_is_hurt
     broker.kill()
     watch(1.0)
     broker.start()
-    process.wait_for_log("connected to the broker", after=process.log.index("cannot be used"))
+    process.wait_for_log("connected to broker", after=process.log.index("lost the connection"))
     watch(1.0)
     broker.pause()
     watch(12.0)  # the daemon hangs up after 10 s without an answer

@@ -1,4 +1,4 @@
-"""Home Assistant's MQTT device discovery: one retained payload describes every entity of a node.
+"""Home Assistant's MQTT device discovery: a retained payload describes every entity of a node.
 
 The shape follows https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload. A component that is
 only a platform removes the entity. Such leftovers stay in the payload, so that a Home Assistant that was away when
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from clapstream.sinks.mqtt.payloads import OFF, OFFLINE, ON, ONLINE
+from clapstream.sinks.mqtt import abbreviations, payloads
+from clapstream.sinks.mqtt.entities import Component, Node, Source, availability, components
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.slugs import slugify
 from clapstream.updates import LabelInfo
-
-Component = dict[str, object]
 
 PROJECT_URL = "https://github.com/clapstream/clapstream"
 MOST_REMEMBERED = 1_000
@@ -25,28 +23,10 @@ MOST_REMEMBERED = 1_000
 
 LARGEST_PAYLOAD_BYTES = 1 << 20
 
+MIGRATE = payloads.to_json({"migrate_discovery": True})
+
 _COMPONENT_ID = re.compile(r"[a-z0-9_-]{1,160}")
 _PLATFORMS = ("binary_sensor", "event", "sensor", "switch")
-_COUNTERS = {
-    "windows": "windows",
-    "dropped_blocks": "dropped blocks",
-    "skipped_windows": "skipped windows",
-    "gated_windows": "gated windows",
-    "reconnects": "reconnects",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A source by its name and slug."""
-
-    name: str
-    slug: str
-
-    @classmethod
-    def of(cls, name: str) -> Source:
-        """The source with this name."""
-        return cls(name, slugify(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +42,6 @@ class Discovered:
 
 
 NOTHING = Discovered({}, frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What is announced: a daemon with its sources, model and version."""
-
-    name: str
-    model: str
-    version: str
-    sources: tuple[Source, ...]
-
-
-def components(topics: Topics, node: Node, labels: Sequence[LabelInfo]) -> dict[str, Component]:
-    """Every entity by component id. Slugs have no dash, so ids joined with dashes cannot collide."""
-    return {
-        component_id: component
-        for source in node.sources
-        for component_id, component in _of_source(topics, source, labels).items()
-    }
 
 
 def discovery_payload(
@@ -99,11 +60,47 @@ def discovery_payload(
             "sw_version": node.version,
         },
         "origin": {"name": "clapstream", "sw_version": node.version, "support_url": PROJECT_URL},
-        "availability": _availability(topics.status),
+        "availability": availability(topics.status),
         "availability_mode": "all",
         "qos": 1,
         "components": current | leftovers,
     }
+
+
+def layouts(
+    topics: Topics, node: Node, labels: Sequence[LabelInfo], earlier: Discovered = NOTHING
+) -> Iterator[dict[str, str]]:
+    """Payloads by topic, from the plainest to the smallest: one, one with short keys, one for each source.
+
+    Home Assistant takes several topics for a device of the same identifiers; entities keep their unique ids.
+    """
+    whole = discovery_payload(topics, node, labels, earlier)
+    yield {topics.discovery: payloads.to_json(whole)}
+    yield {topics.discovery: payloads.to_json(abbreviations.abbreviate(whole, topics.base))}
+    yield {
+        topics.discovery_of(source.slug): payloads.to_json(
+            abbreviations.abbreviate(_of_source(whole, source), topics.base)
+        )
+        for source in node.sources
+    }
+
+
+def migration(old: Collection[str], new: Collection[str]) -> tuple[list[str], list[str]]:
+    """Topics where entities move away from, and topics that are empty afterwards.
+
+    Home Assistant ignores an entity that it knows from another topic until that topic says `migrate_discovery`; an
+    empty payload alone would remove the entities with their names and areas.
+    """
+    left = sorted(set(old) - set(new))
+    moves = not set(old) & set(new)
+    return (left if moves else []), left
+
+
+def _of_source(whole: Mapping[str, object], source: Source) -> dict[str, object]:
+    listed = whole["components"]
+    assert isinstance(listed, dict)
+    own = {key: entry for key, entry in listed.items() if key.startswith(f"{source.slug}-")}
+    return {**whole, "components": own}
 
 
 def discovered(topics: Topics, payload: bytes) -> Discovered:
@@ -117,7 +114,7 @@ def discovered(topics: Topics, payload: bytes) -> Discovered:
         value = json.loads(payload)
     except (ValueError, RecursionError):
         return NOTHING
-    entries = value.get("components") if isinstance(value, dict) else None
+    entries = abbreviations.expand(value).get("components") if isinstance(value, dict) else None
     if not isinstance(entries, dict):
         return NOTHING
     valid = {
@@ -148,152 +145,5 @@ def _retained_topics(topics: Topics, entries: Iterable[Mapping[str, object]]) ->
 
 def _is_retained(topics: Topics, topic: str) -> bool:
     """Whether we retain messages on a topic that belongs to one of our sources."""
-    retained = r"/[a-z0-9_]+/(availability|listening|[a-z0-9_]+/(state|attributes))"
+    retained = r"/[a-z0-9_]+/(availability|listening|last_label|[a-z0-9_]+/(state|attributes))"
     return re.fullmatch(re.escape(topics.base) + retained, topic) is not None
-
-
-def _of_source(topics: Topics, source: Source, labels: Sequence[LabelInfo]) -> dict[str, Component]:
-    entities = _Entities(topics, source)
-    for label in labels:
-        entities.add_sound(label)
-    entities.add_event(labels)
-    entities.add_measurements()
-    entities.add_diagnostics()
-    entities.add_listening()
-    return entities.components
-
-
-class _Entities:
-    """Collects the components of one source."""
-
-    def __init__(self, topics: Topics, source: Source) -> None:
-        self._topics = topics
-        self._source = source
-        self.components: dict[str, Component] = {}
-
-    def add_sound(self, label: LabelInfo) -> None:
-        """A label is ON while its sound goes on."""
-        self._add(
-            "binary_sensor",
-            key=f"sound-{label.slug}",
-            entity=label.slug,
-            name=label.name,
-            needs_sound=True,
-            device_class="sound",
-            state_topic=self._topics.state(self._source.slug, label.slug),
-            json_attributes_topic=self._topics.attributes(self._source.slug, label.slug),
-            payload_on=ON,
-            payload_off=OFF,
-        )
-
-    def add_event(self, labels: Sequence[LabelInfo]) -> None:
-        """One event entity that fires at every start."""
-        self._add(
-            "event",
-            key="event",
-            name="event",
-            needs_sound=True,
-            state_topic=self._topics.event(self._source.slug),
-            event_types=[label.slug for label in labels],
-            icon="mdi:ear-hearing",
-        )
-
-    def add_measurements(self) -> None:
-        """The level, and the label that started last."""
-        self._add(
-            "sensor",
-            key="level",
-            name="level",
-            needs_sound=True,
-            state_topic=self._topics.level(self._source.slug),
-            unit_of_measurement="dBFS",
-            state_class="measurement",
-            suggested_display_precision=1,
-            icon="mdi:volume-high",
-        )
-        self._add(
-            "sensor",
-            key="last_label",
-            name="last label",
-            state_topic=self._topics.event(self._source.slug),
-            value_template="{{ value_json.label }}",
-            json_attributes_topic=self._topics.event(self._source.slug),
-            icon="mdi:history",
-        )
-
-    def add_diagnostics(self) -> None:
-        """Inference time, counters, and whether the microphone seems to be muted."""
-        topic = self._topics.diagnostics(self._source.slug)
-        self._add(
-            "sensor",
-            key="inference_time",
-            name="inference time",
-            state_topic=topic,
-            entity_category="diagnostic",
-            value_template="{{ value_json.inference_ms }}",
-            unit_of_measurement="ms",
-            device_class="duration",
-            state_class="measurement",
-        )
-        for field, name in _COUNTERS.items():
-            self._add(
-                "sensor",
-                key=field,
-                name=name,
-                state_topic=topic,
-                entity_category="diagnostic",
-                value_template=f"{{{{ value_json.{field} }}}}",
-                state_class="total_increasing",
-            )
-        self._add(
-            "binary_sensor",
-            key="silent",
-            name="silent",
-            state_topic=topic,
-            entity_category="diagnostic",
-            value_template="{{ 'ON' if value_json.silent else 'OFF' }}",
-            device_class="problem",
-        )
-
-    def add_listening(self) -> None:
-        """The switch that closes the microphone. It stays usable while the source is lost or switched off."""
-        self._add(
-            "switch",
-            key="listening",
-            name="listening",
-            state_topic=self._topics.listening(self._source.slug),
-            command_topic=self._topics.listening_set(self._source.slug),
-            payload_on=ON,
-            payload_off=OFF,
-            icon="mdi:microphone",
-        )
-
-    def _add(
-        self,
-        platform: str,
-        *,
-        key: str,
-        name: str,
-        entity: str = "",
-        needs_sound: bool = False,
-        **options: object,
-    ) -> None:
-        """Add one entity; one that `needs_sound` is unavailable while the source is.
-
-        Availability of a component replaces the device's, so both are named then.
-        """
-        slug = self._source.slug
-        if needs_sound:
-            options["availability"] = _availability(self._topics.status, self._topics.availability(slug))
-            options["availability_mode"] = "all"
-        self.components[f"{slug}-{key}"] = {
-            "platform": platform,
-            "unique_id": f"{self._topics.device_id}-{slug}-{key}",
-            "default_entity_id": f"{platform}.{self._topics.node}_{slug}_{entity or key}",
-            "name": f"{self._source.name} {name}",
-            **options,
-        }
-
-
-def _availability(*topics: str) -> list[dict[str, str]]:
-    return [{"topic": topic, "payload_available": ONLINE, "payload_not_available": OFFLINE} for topic in topics]

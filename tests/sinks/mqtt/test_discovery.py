@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapstream.sinks.mqtt import discovery, payloads
-from clapstream.sinks.mqtt.discovery import NOTHING, Node, Source
+from clapstream.sinks.mqtt import discovery, entities, payloads
+from clapstream.sinks.mqtt.discovery import NOTHING
+from clapstream.sinks.mqtt.entities import Node, Source
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
 from clapstream.updates import LabelInfo
@@ -25,6 +26,7 @@ SHARED = {
     "unique_id",
     "default_entity_id",
     "name",
+    "enabled_by_default",
     "icon",
     "entity_category",
     "availability",
@@ -106,7 +108,7 @@ def test_any_names_make_a_payload_that_home_assistant_takes(sources: list[str], 
 
 
 def test_entities_of_a_source_are_unavailable_without_it_but_its_switch_is_not() -> None:
-    components = discovery.components(TOPICS, node("yard"), [label("dog barking")])
+    components = entities.components(TOPICS, node("yard"), [label("dog barking")])
     both = ["clapstream/home/status", "clapstream/home/yard/availability"]
     for key in ("yard-sound-dog_barking", "yard-event", "yard-level"):
         availability = components[key]["availability"]
@@ -117,7 +119,7 @@ def test_entities_of_a_source_are_unavailable_without_it_but_its_switch_is_not()
 
 
 def test_the_event_entity_knows_every_label() -> None:
-    components = discovery.components(TOPICS, node("yard"), [label("Hündin"), label("🐕")])
+    components = entities.components(TOPICS, node("yard"), [label("Hündin"), label("🐕")])
     assert components["yard-event"]["event_types"] == [slugify("Hündin"), slugify("🐕")]
 
 

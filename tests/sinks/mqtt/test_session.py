@@ -11,7 +11,7 @@ import hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapstream.sinks.mqtt.discovery import Node, Source
+from clapstream.sinks.mqtt.entities import Node, Source
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.session import MqttSession
 from clapstream.sinks.mqtt.spool import Spool
@@ -100,16 +100,17 @@ def test_whatever_is_heard_only_the_contract_is_said(heard: list[tuple[str, byte
         TOPICS.state("yard", "dog"),
         TOPICS.discovery,
         TOPICS.status,
+        TOPICS.owner,
+        TOPICS.diagnostics_of_node,
     }
-    assert all(message.retain for message in said)
+    assert all(message.retain for message in said if message.topic != TOPICS.diagnostics_of_node)
     assert all(message.topic.startswith("clapstream/home/yard/") for message in said if not message.payload)
 
 
 def test_states_come_before_online() -> None:
     talk = Talk()
     said = [message.topic for message in talk.introduce()]
-    assert said[-1] == TOPICS.status
-    assert said.index(TOPICS.state("yard", "dog")) < said.index(TOPICS.status)
+    assert said.index(TOPICS.state("yard", "dog")) < said.index(TOPICS.discovery) < said.index(TOPICS.status)
 
 
 def test_a_state_goes_before_its_detection() -> None:
@@ -120,12 +121,13 @@ def test_a_state_goes_before_its_detection() -> None:
     assert [message.topic for message in talk.session.due(8)] == [
         TOPICS.attributes("yard", "dog"),
         TOPICS.state("yard", "dog"),
+        TOPICS.last_label("yard"),
         TOPICS.event("yard"),
     ]
     detection = talk.session.next_detection()
     assert detection is not None and detection[1].topic == TOPICS.detection("yard")
     assert not talk.session.idle
-    talk.session.delivered(detection[0])
+    talk.session.answered(detection[1], None, detection[0])
     assert talk.session.idle
 
 
