@@ -66,6 +66,7 @@ class Connection:
         self._paho = client._client
         self._timeouts = timeouts
         self._waiting: dict[int, asyncio.Future[ReasonCode]] = {}
+        self._lost_code: ReasonCode | None = None
         self.limits = Limits()
         self.unacknowledged: dict[int, Message] = {}
         self._chain_callbacks()
@@ -77,7 +78,11 @@ class Connection:
 
     async def subscribe(self, topic: str, qos: int) -> str | None:
         """Subscribe; returns the broker's reason if it refuses, raises MqttError if the connection is lost."""
-        for code in await self._client.subscribe(topic, qos=qos):
+        try:
+            codes = await self._client.subscribe(topic, qos=qos)
+        except aiomqtt.MqttError as error:
+            raise self._because(error) from error
+        for code in codes:
             if isinstance(code, ReasonCode) and code.is_failure:
                 return str(code)
         return None
@@ -95,7 +100,7 @@ class Connection:
         retain = message.retain and self.limits.retains
         info = self._paho.publish(message.topic, message.payload, qos=self.limits.qos, retain=retain)
         if info.rc != paho.MQTT_ERR_SUCCESS:
-            raise aiomqtt.MqttError(reasons.error_words(info.rc))
+            raise self._because(aiomqtt.MqttError(reasons.error_words(info.rc)))
         answer = asyncio.get_running_loop().create_future()
         self._waiting[info.mid], self.unacknowledged[info.mid] = answer, message
         try:
@@ -123,7 +128,11 @@ class Connection:
 
         def on_disconnect(*arguments: Any) -> Any:
             self._lost(arguments[3])
-            return disconnected(*arguments)
+            result = disconnected(*arguments)
+            # Right after CONNACK, aiomqtt forgets the reason without looking at it, which asyncio complains about.
+            if self._client._disconnected.done():
+                self._client._disconnected.exception()
+            return result
 
         client.on_connect, client.on_publish, client.on_disconnect = on_connect, on_publish, on_disconnect
 
@@ -133,7 +142,12 @@ class Connection:
         if answer is not None and not answer.done():
             answer.set_result(code)
 
+    def _because(self, error: aiomqtt.MqttError) -> aiomqtt.MqttError:
+        """The reason that the broker gave for the end of the connection, if it did, instead of its consequence."""
+        return error if self._lost_code is None else aiomqtt.MqttCodeError(self._lost_code)
+
     def _lost(self, code: ReasonCode) -> None:
+        self._lost_code = code
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(aiomqtt.MqttCodeError(code))

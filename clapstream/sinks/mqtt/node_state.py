@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from clapstream.sinks.mqtt.old_spool import OLD_SPOOL, drain_old_spool
 
@@ -32,7 +31,12 @@ class NodeState:
 
     installation_id: str
     spool_path: Path | None
-    lock: IO[bytes] | None = None
+    lock: int | None = None
+
+    def close(self) -> None:
+        """Let another process have the node."""
+        if self.lock is not None:
+            os.close(self.lock)
 
 
 def open_node_state(state_directory: Path, node_slug: str, sources: Collection[str]) -> NodeState:
@@ -52,15 +56,14 @@ def open_node_state(state_directory: Path, node_slug: str, sources: Collection[s
     return NodeState(_installation_id(folder / "installation.json"), spool_path, lock)
 
 
-def _lock(path: Path, node_slug: str, state_directory: Path) -> IO[bytes]:
+def _lock(path: Path, node_slug: str, state_directory: Path) -> int:
     """Lock a file that then holds our process id; raises OSError and StateInUseError."""
-    file = path.open("a+b", buffering=0)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.seek(0)
-        holder = file.read(20).decode(errors="replace").strip()
-        file.close()
+        holder = os.read(file, 20).decode(errors="replace").strip()
+        os.close(file)
         process = f" (process {holder})" if holder.isdecimal() else ""
         raise StateInUseError(
             f"another clapstream{process} already runs node {node_slug} "
@@ -70,8 +73,8 @@ def _lock(path: Path, node_slug: str, state_directory: Path) -> IO[bytes]:
     except OSError:  # a file system without locks
         return file
     with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n".encode())
+        os.truncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
     return file
 
 

@@ -22,11 +22,15 @@ MOST_SHOWN = 20
 
 @dataclass(slots=True)
 class Refusal:
-    """Why a topic was refused, how often, and when it may be tried again (in seconds of the clock)."""
+    """Why a topic was refused, how often, when it may be used again and when what lasts is repeated on it.
+
+    Both times are in seconds of the clock.
+    """
 
     reason: str
     count: int
     retry_at: float
+    repeat_at: float
     disconnects: bool
 
 
@@ -52,9 +56,9 @@ class Refusals:
         """The broker did not take a message; `consequence` says what happens to it."""
         self.total += 1
         known = self._by_topic.get(topic)
-        delay = self._disconnected_seconds if disconnects else self._retry_seconds
+        at = self._clock() + (self._disconnected_seconds if disconnects else self._retry_seconds)
         count = 1 if known is None else known.count + 1
-        self._by_topic[topic] = Refusal(reason, count, self._clock() + delay, disconnects)
+        self._by_topic[topic] = Refusal(reason, count, at, at, disconnects)
         if known is None:
             _logger.warning("broker refused a message on %s (%s)%s", topic, reason, consequence)
 
@@ -96,11 +100,11 @@ class Refusals:
         return refusal is not None and refusal.disconnects and self._clock() < refusal.retry_at
 
     def take_due(self) -> list[str]:
-        """Topics that are to be tried again now, each once."""
+        """Topics on which what lasts is to be repeated now, each once."""
         now = self._clock()
-        due = [topic for topic, refusal in self._by_topic.items() if now >= refusal.retry_at]
+        due = [topic for topic, refusal in self._by_topic.items() if now >= refusal.repeat_at]
         for topic in due:
-            self._by_topic[topic].retry_at = now + self._retry_seconds
+            self._by_topic[topic].repeat_at = now + self._retry_seconds
         return due
 
     def reasons(self) -> dict[str, str]:

@@ -153,7 +153,7 @@ class MqttSession:
         self._told_counts = None
         stale = [Message(topic, "", retain=True) for topic in self._announcement.stale_topics()]
         self._announcement.all_read()
-        return stale + self._outbox.start()
+        return [message for message in stale + self._outbox.start() if not self.refusals.is_left_out(message.topic)]
 
     def end(self) -> None:
         """The connection is gone."""

@@ -287,7 +287,6 @@ class MqttSink:
             )
 
     def _tell_connected(self, connection: Connection) -> None:
-        self._told.clear()
         self._connected_at = time.monotonic()
         _logger.info("connected to broker at %s", self._address)
         if not connection.limits.retains:
@@ -303,6 +302,7 @@ class MqttSink:
         was_online = self._state == "online"
         if was_online and time.monotonic() - self._connected_at >= self._timeouts.steady:
             self._backoff.reset()
+            self._told.clear()
         level = logging.INFO if self._told else logging.WARNING
         if reason not in self._told:
             self._told.add(reason)
