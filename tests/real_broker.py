@@ -127,6 +127,10 @@ class Broker:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
+    def reload(self) -> None:
+        """Let it read its configuration and access rules again."""
+        self._signal(signal.SIGHUP)
+
     def listen(self) -> Listener:
         """A fresh subscriber."""
         self._listeners.append(Listener(self.port))

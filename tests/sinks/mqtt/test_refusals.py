@@ -64,19 +64,13 @@ def test_refused_detections_are_told_once_kept_and_sent_when_the_broker_allows_t
             assert "Not authorized" in shown["refused_topics"][f"{BASE}/kitchen/detection"]
             assert live.on(f"{BASE}/kitchen/detection") == []
             (tmp_path / "acl").write_text("topic readwrite #\n")
-            reload_rules(broker)
+            broker.reload()
             await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 6)
         assert [json.loads(payload)["id"] for payload in live.on(f"{BASE}/kitchen/detection")] == list("001122")
         told = [text for text in warnings(caplog) if "refused" in text]
         assert len(told) == 1 and f"{BASE}/kitchen/detection (Not authorized" in told[0] and "kept" in told[0]
 
     run(scenario())
-
-
-def reload_rules(broker: Broker) -> None:
-    import signal
-
-    broker._signal(signal.SIGHUP)
 
 
 def test_refused_detections_survive_a_restart(
@@ -91,7 +85,7 @@ def test_refused_detections_survive_a_restart(
             first.sink.offer(started("one"))
             await first.until(lambda: "refused" in caplog.text)
         (tmp_path / "acl").write_text("topic readwrite #\n")
-        reload_rules(broker)
+        broker.reload()
         async with Bench(broker.port, path).running():
             await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
 
