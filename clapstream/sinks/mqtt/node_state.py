@@ -90,7 +90,7 @@ def _installation_id(path: Path) -> str:
         beside.write_text(json.dumps({"id": new}))
         beside.replace(path)
     except OSError as error:
-        _logger.warning("cannot write %s (%s)", path, error.strerror or error)
+        _logger.info("cannot write %s (%s): the next start has another id", path, error.strerror or error)
     return new
 
 

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,7 +138,7 @@ class MqttSink:
     async def _keep_connected(self) -> None:
         while not self._closing.is_set():
             try:
-                owner = await self._until_closing(self._until_the_name_is_ours())
+                owner = await self._until_the_name_is_ours()
                 if owner is None:
                     return
                 await self._serve(owner)
@@ -152,21 +152,11 @@ class MqttSink:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._backoff.next_seconds())
 
-    async def _until_closing(self, work: Coroutine[Any, Any, Owner]) -> Owner | None:
-        """The result of `work`, None if the sink is closed before."""
-        task, closing = asyncio.create_task(work), asyncio.create_task(self._closing.wait())
-        try:
-            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            return None
-        finally:
-            for each in (task, closing):
-                each.cancel()
-            await asyncio.gather(task, closing, return_exceptions=True)
+    async def _until_the_name_is_ours(self) -> Owner | None:
+        """Wait until no other installation uses the node's name; publishes nothing.
 
-    async def _until_the_name_is_ours(self) -> Owner:
-        """Wait until no other installation uses the node's name; returns the last owner, publishes nothing."""
+        Returns the last owner, an empty one if there was none; None if the sink is closed while the name is in use.
+        """
         clock = time.monotonic
         check = NameCheck(self._topics, self._owner.id, self._timeouts, contested=self._contested, now=clock())
         async with self._connector.visit(f"clapstream-{self._owner.id}c") as connection:
@@ -177,8 +167,12 @@ class MqttSink:
                 while (verdict := check.verdict(clock())) in ("wait", "in use"):
                     if verdict == "in use":
                         self._tell_in_use(check.owner)
+                        if self._closing.is_set():
+                            break
                     await asyncio.sleep(self._timeouts.retained / 20)
                 reader.cancel()
+        if verdict == "in use":
+            return None
         self._tell_verdict(verdict, check.owner)
         self._contested = False
         return check.owner or Owner("", "")
@@ -202,15 +196,19 @@ class MqttSink:
                     _logger.warning("broker refused the subscription to %s (%s)", topic, refusal)
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._read(connection))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._session.earlier_known.wait(), self._timeouts.retained)
                 await self._send(connection, [self._session.claim()])
-                if earlier.id != self._owner.id:
-                    # Another installation may have claimed the name at the same time.
-                    await asyncio.sleep(self._timeouts.retained)
+                await self._until_known(earlier)
                 await self._send(connection, self._session.begin())
                 await self._publish_until_closed(connection)
                 reader.cancel()
+
+    async def _until_known(self, earlier: Owner) -> None:
+        """Wait for our own discovery payloads, and for another claim where the name was not ours so far."""
+        if earlier.id != self._owner.id:
+            await asyncio.sleep(self._timeouts.retained)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._session.earlier_known.wait(), self._timeouts.retained)
 
     @contextlib.asynccontextmanager
     async def _farewell(self, connection: Connection) -> AsyncGenerator[None]:

@@ -16,7 +16,7 @@ class Timeouts:
     longest_retry: float = 60.0
     steady: float = 10.0
     """A connection that lasted this long was a good one: after it, retries start anew."""
-    retained: float = 1.0
+    retained: float = 0.5
     """For our own retained messages after subscribing; there are none before the first start."""
     flush: float = 2.0
     """For what is still to be published when the sink is closed."""

@@ -33,7 +33,7 @@ class Clockwork:
             TOPICS,
             Node("home", "bundled", "1", (Source.of("yard"),)),
             labels=[DOG],
-            spool=spool or Spool(None),
+            spool=Spool(None) if spool is None else spool,
             on_listening=lambda source, listening: None,
             clock=lambda: self.now,
         )
