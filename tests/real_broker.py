@@ -61,9 +61,11 @@ class Listener:
         """The payloads of one topic, in order."""
         return [message.payload for message in self.messages if message.topic == topic]
 
-    def wait(self, condition: Callable[[Listener], bool], what: str = "") -> None:
+    def wait(
+        self, condition: Callable[[Listener], bool], what: str = "", patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Return once the condition holds; fails the test if it never does."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience_seconds
         with self._changed:
             while not condition(self):
                 left = deadline - time.monotonic()
