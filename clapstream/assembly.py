@@ -33,7 +33,8 @@ from clapstream.leaving import STOPPED, before_leaving, leave_in_time, leave_soo
 from clapstream.listening_switches import ListeningSwitches
 from clapstream.memory import set_apart_what_stays
 from clapstream.sinks.journal import JournalSink
-from clapstream.sinks.mqtt import MqttSink
+from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
+from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.terminal import Terminal
 from clapstream.worker import WindowDetector
 
@@ -45,7 +46,7 @@ _logger = logging.getLogger(__name__)
 FAILURE = 1
 """The exit code after a crash, so that a service manager starts the daemon again."""
 
-EXPECTED = (SourceError, CheckpointError, DeviceError)
+EXPECTED = (SourceError, CheckpointError, DeviceError, StateInUseError)
 """What ends a command with a message instead of a traceback: the user can mend it."""
 
 
@@ -91,6 +92,8 @@ async def _listen(
 ) -> None:
     choose_device(settings.model.device)  # a device that is not there is said before anything opens
     names = [source.name for source in settings.sources]
+    if settings.mqtt is not None:  # another daemon of this node is said before anything opens
+        state = open_node_state(settings.state_directory, settings.node_slug, names)
     initial = {source.slug: source.listening for source in settings.sources}
     switches = ListeningSwitches(settings.state_directory, settings.node_slug, initial)
     listening = switches.load()
@@ -117,7 +120,7 @@ async def _listen(
             labels=label_infos(settings.labels),
             model=settings.model.checkpoint,
             version=__version__,
-            spool_path=settings.state_directory / "spool.sqlite3",
+            state=state,
             on_listening=daemon.set_listening,
             on_state=None if view is None else view.set_broker_state,
         )

@@ -116,6 +116,13 @@ def build_parser() -> argparse.ArgumentParser:
     devices.add_argument("--json", action="store_true", help="one JSON object a line")
     _add_config(add("check", "check:run", "check the configuration and name everything that is wrong with it"))
 
+    forget = add("forget", "forget:run", "delete what a node left on the broker and in Home Assistant")
+    forget.add_argument("node", metavar="NODE", help="the old name, as `node` in clapstream.yaml")
+    forget.add_argument("--base-topic", metavar="TOPIC", help="where it published (default: mqtt.base_topic)")
+    forget.add_argument("--discovery-prefix", metavar="TOPIC", help="default: mqtt.discovery_prefix")
+    forget.add_argument("--force", action="store_true", help="even if the node is said to be online")
+    _add_config(forget)
+
     _add_config(add("bench", "bench:run", "measure how fast this machine hears", always_on=True))
 
     evaluate = add("eval", "evaluate:run", "zero-shot accuracy on a list of labelled files")

@@ -29,7 +29,7 @@ class ClapstreamProcess:
         self.config = folder / "clapstream.yaml"
         self._log = folder / "clapstream.log"
         directories = {"cache_directory": str(folder / "cache"), "state_directory": str(folder / "state")}
-        self.config.write_text(yaml.safe_dump({**directories, **settings}))
+        self.config.write_text(yaml.safe_dump({"node": "home", **directories, **settings}))
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         self._program = program
         self._standard_input = standard_input

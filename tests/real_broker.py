@@ -61,9 +61,11 @@ class Listener:
         """The payloads of one topic, in order."""
         return [message.payload for message in self.messages if message.topic == topic]
 
-    def wait(self, condition: Callable[[Listener], bool], what: str = "") -> None:
+    def wait(
+        self, condition: Callable[[Listener], bool], what: str = "", patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Return once the condition holds; fails the test if it never does."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience_seconds
         with self._changed:
             while not condition(self):
                 left = deadline - time.monotonic()
@@ -126,6 +128,10 @@ class Broker:
     def resume(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Let it read its configuration and access rules again."""
+        self._signal(signal.SIGHUP)
 
     def listen(self) -> Listener:
         """A fresh subscriber."""

@@ -46,7 +46,7 @@ ALLOWED = {
     },
     "commands": {
         "assembly", "audio", "benchmark", "commands", "config", "demo", "detection", "evaluation",
-        "leaving", "tagging", "terminal", "urls",
+        "leaving", "sinks", "tagging", "terminal", "urls",
     },
 }  # fmt: skip
 """Which rooms each room may import from; `cli` may import any, and nothing imports `cli`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,10 +124,26 @@ def _check_topic(topic: str) -> str:
 
 
 def tls_or_none(value: Any) -> Any:
-    """`{ca_file: null, cert_file: null, key_file: null}`, the written-out default, is no TLS."""
+    """All keys null or false, the written-out default, is no TLS."""
     if value == {} or isinstance(value, (str, bool)):
         raise ValueError("must name ca_file: a file, or system for the system's authorities; null is no TLS")
-    return None if isinstance(value, dict) and all(item is None for item in value.values()) else value
+    return None if isinstance(value, dict) and all(item in (None, False) for item in value.values()) else value
+
+
+def check_websocket_path(value: Any) -> Any:
+    """The path of a URL, without the rest of it."""
+    if isinstance(value, str) and re.fullmatch(r"/[\x21-\x7e]*", value):
+        return value
+    raise ValueError("must be a path that starts with a slash, such as /mqtt")
+
+
+def host_name_when_null(value: Any) -> Any:
+    """The name of this machine, without its domain; `home` where it has none of its own."""
+    if value is not None:
+        return value
+    name = socket.gethostname().partition(".")[0]
+    # A container that was given no name has a random one, another each time that it is made.
+    return "home" if name in ("", "localhost") or re.fullmatch(r"[0-9a-f]{12}", name) else name
 
 
 FromNumber = BeforeValidator(written_text)

@@ -27,7 +27,9 @@ from clapstream.config.fields import (
     check_device,
     check_mapping,
     check_model_device,
+    check_websocket_path,
     defaults_when_empty,
+    host_name_when_null,
     read_url,
     tls_or_none,
     tuple_from_list,
@@ -220,11 +222,17 @@ class LabelSet(Section):
 
 
 class TlsSettings(Section):
-    """TLS to the broker. `ca_file` None trusts the system's authorities; the host name is always checked."""
+    """TLS to the broker. `ca_file` None trusts the system's authorities.
+
+    The certificate must be for `server_name`, or for the host where that is None, unless
+    `insecure_skip_host_check` is set.
+    """
 
     ca_file: Annotated[FilePath | None, BeforeValidator(lambda value: None if value == "system" else value)] = None
     cert_file: FilePath | None = None
     key_file: FilePath | None = Field(default=None, validate_default=True)
+    server_name: Host | None = None
+    insecure_skip_host_check: bool = False
 
     @field_validator("key_file")
     @classmethod
@@ -251,6 +259,8 @@ class MqttSettings(Section):
     base_topic: Topic = "clapstream"
     discovery_prefix: Topic = "homeassistant"
     protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)] = "5"
+    transport: Literal["tcp", "websockets"] = "tcp"
+    websocket_path: Annotated[str, BeforeValidator(check_websocket_path)] = "/mqtt"
     keepalive_seconds: int = Field(default=30, ge=5, le=3600)
     tls: Annotated[TlsSettings | None, BeforeValidator(tls_or_none)] = None
     spool: Annotated[SpoolSettings, BeforeValidator(defaults_when_empty)] = SpoolSettings()
@@ -276,7 +286,7 @@ class MqttSettings(Section):
 
 
 class _MainKeys(Section):
-    node: Text = "home"
+    node: Annotated[Text, BeforeValidator(host_name_when_null)] = Field(default=None, validate_default=True)
     sources: Annotated[
         tuple[Annotated[SourceSettings, Field(discriminator="type"), BeforeValidator(check_mapping)], ...],
         BeforeValidator(tuple_from_list),

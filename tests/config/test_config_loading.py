@@ -21,6 +21,7 @@ from clapstream.config import (
     default_config_directory,
     load_settings,
 )
+from clapstream.config.fields import host_name_when_null
 
 LABELS = "labels: [dog barking, doorbell]\nbackground: [a quiet room]\n"
 
@@ -52,7 +53,7 @@ def only_problem(folder: Path, main: str = "", labels: str = LABELS) -> tuple[st
 class TestDefaults:
     def test_every_key_has_a_default(self, tmp_path: Path) -> None:
         settings = load(tmp_path)
-        assert settings.node == settings.node_slug == "home"
+        assert settings.node and settings.node == host_name_when_null(None)
         assert settings.sources == (MicrophoneSettings(name="microphone"),)
         assert settings.window == WindowSettings(seconds=10.0, hop_seconds=2.5)
         assert settings.mqtt == MqttSettings(host="localhost", port=1883, base_topic="clapstream")

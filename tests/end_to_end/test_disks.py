@@ -62,7 +62,7 @@ def test_a_full_disk_is_said_once_and_what_waited_is_told_when_the_broker_comes(
     assert process.log.count("cannot write the spool") == 1
     broker.start()
     listener = broker.listen()
-    process.wait_for_log("connected to the broker")
+    process.wait_for_log("connected to broker")
 
     def phases() -> list[tuple[str, str]]:
         found = [json.loads(payload) for payload in listener.on(f"{BASE}/detection")]

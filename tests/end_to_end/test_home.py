@@ -88,8 +88,8 @@ def test_a_recording_as_fast_as_possible_says_the_same_and_ends(
     assert [each["phase"] for each in found] == ["start", "end"], process.log
     assert found[1]["duration_seconds"] == pytest.approx(HOP_SECONDS, abs=HOP_SECONDS)
     kept = [path for name in ("cache", "state") for path in (tmp_path / name).rglob("*") if path.is_file()]
-    assert {path.suffix for path in kept} == {".safetensors", ".sqlite3"}, (
-        "label embeddings and the spool: no sound"
+    assert {path.suffix for path in kept} == {".safetensors", ".sqlite3", ".json", ""}, (
+        "label embeddings, the spool, an id and a lock: no sound"
     )
 
 

@@ -167,7 +167,7 @@ def test_a_minute_of_a_model_three_times_too_slow_costs_no_memory(daemon: Faulty
     """A backlog of the 60 windows of a minute would take 110 MB."""
     listener = broker.listen()
     daemon.process.start()
-    listener.wait(lambda heard: len(heard.on(f"{BASE}/yard/diagnostics")) > 10, "the first windows")
+    listener.wait(lambda heard: len(heard.on(f"{BASE}/yard/heard")) > 10, "the first windows")
     before = resident_mb(daemon.process.pid)
     daemon.inflict(f"slow {3 * HOP_SECONDS}")
     time.sleep(60.0)

@@ -9,22 +9,30 @@ import json
 import logging
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from real_broker import Broker, Certificates, Heard, Listener
+from real_broker import Broker, Certificates, Heard
+from sink_bench import (
+    BASE,
+    DISCOVERY,
+    DOG,
+    DOORBELL,
+    NOON,
+    QUICK,
+    Bench,
+    ended,
+    heard,
+    run,
+    said,
+    started,
+)
 
-from clapstream.config.settings import MqttSettings, TlsSettings
-from clapstream.sinks.mqtt import MqttSink, Patience
-from clapstream.sinks.spool import Spool
+from clapstream.config.settings import TlsSettings
+from clapstream.sinks.mqtt.spool import Spool
 from clapstream.updates import (
-    Event,
-    EventEnded,
-    EventStarted,
-    LabelInfo,
     LabelsChanged,
     LabelScore,
     SourceAvailability,
@@ -32,75 +40,6 @@ from clapstream.updates import (
     SourceListening,
     WindowHeard,
 )
-
-BASE = "clapstream/home"
-DISCOVERY = "homeassistant/device/clapstream_home/config"
-DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
-DOORBELL = LabelInfo("doorbell", "doorbell", 0.7, 0.5)
-NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
-QUICK = Patience(reply=2.0, first_retry=0.05, longest_retry=0.2, steady=0.0, retained=0.2)
-
-
-def started(id: str, label: LabelInfo = DOG) -> EventStarted:
-    return EventStarted(Event(id, "kitchen", label, 0.81239, 0.81239, NOON))
-
-
-def ended(id: str, label: LabelInfo = DOG) -> EventEnded:
-    event = Event(id, "kitchen", label, 0.81239, 0.9, NOON, NOON + timedelta(seconds=7.5), 7.5)
-    return EventEnded(event)
-
-
-class Bench:
-    """A sink, what it told, and the broker's port."""
-
-    def __init__(self, port: int, spool_path: Path | None = None, **options: Any) -> None:
-        self.commands: list[tuple[str, bool]] = []
-        self.states: list[str] = []
-        labels = options.pop("labels", (DOG, DOORBELL))
-        sources = options.pop("sources", ["kitchen"])
-        patience = options.pop("patience", QUICK)
-        self.sink = MqttSink(
-            MqttSettings(host=options.pop("host", "127.0.0.1"), port=port, **options),
-            node="home",
-            sources=sources,
-            labels=labels,
-            model="bundled",
-            version="1.2.3",
-            spool_path=spool_path,
-            on_listening=lambda source, listening: self.commands.append((source, listening)),
-            on_state=self.states.append,
-            patience=patience,
-        )
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncGenerator[asyncio.Task[None]]:
-        task = asyncio.create_task(self.sink.run())
-        try:
-            yield task
-        finally:
-            self.sink.close()
-            await asyncio.wait_for(task, 10)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        # The other side is another process: there is no event to wait for.
-        async with asyncio.timeout(15):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
-    async def until_state(self, state: str) -> None:
-        await self.until(lambda: self.sink.state == state)
-
-
-async def heard(listener: Listener, condition: Callable[[Listener], bool], what: str = "") -> None:
-    await asyncio.to_thread(listener.wait, condition, what)
-
-
-async def said(listener: Listener, topic: str, payload: str) -> None:
-    await heard(listener, lambda it: payload in it.on(topic), f"{payload} on {topic}")
-
-
-def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(test)
 
 
 def test_every_topic_of_the_contract(broker: Broker) -> None:
@@ -120,7 +59,7 @@ def test_every_topic_of_the_contract(broker: Broker) -> None:
             offer(SourceListening("kitchen", False))
             await said(live, f"{BASE}/kitchen/listening", "OFF")
             late = broker.listen()
-            await heard(late, lambda it: len(it.messages) >= 7)
+            await heard(late, lambda it: len(it.messages) >= 9)
             kept = late.messages
 
         kitchen = f"{BASE}/kitchen"
@@ -176,6 +115,11 @@ def test_every_topic_of_the_contract(broker: Broker) -> None:
         discovery = json.loads(retained.pop(DISCOVERY))
         assert "kitchen-sound-dog_barking" in discovery["components"]
         assert json.loads(retained.pop(f"{kitchen}/dog_barking/attributes")) == attributes[-1]
+        # An event entity forgets what fired when Home Assistant restarts: the sensor has a topic of its own.
+        last_label = json.loads(live.on(f"{kitchen}/event")[0])
+        assert json.loads(retained.pop(f"{kitchen}/last_label")) == last_label
+        assert discovery["components"]["kitchen-last_label"]["state_topic"] == f"{kitchen}/last_label"
+        assert json.loads(retained.pop(f"{BASE}/owner"))["id"] == "0" * 11
         assert retained == {
             f"{BASE}/status": "online",
             f"{kitchen}/availability": "online",
@@ -259,14 +203,14 @@ async def crashing_daemon(port: int, spool_path: Path | None = None) -> asyncio.
     """A process of its own with a sink that says that a dog barks."""
     arguments = [str(port), *([str(spool_path)] if spool_path else [])]
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CRASHING_DAEMON, *arguments, cwd=Path(__file__).parents[2]
+        sys.executable, "-c", CRASHING_DAEMON, *arguments, cwd=Path(__file__).parents[3]
     )
 
 
 CRASHING_DAEMON = """
 import asyncio, pathlib, sys
-sys.path[:0] = ["tests", "tests/sinks"]
-from test_mqtt_sink import Bench, started
+sys.path[:0] = ["tests", "tests/sinks/mqtt"]
+from sink_bench import Bench, started
 
 async def main():
     bench = Bench(int(sys.argv[1]), *map(pathlib.Path, sys.argv[2:]))
@@ -365,12 +309,14 @@ def test_what_an_earlier_process_announced_vanishes(broker: Broker) -> None:
         async with second.running():
             await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
             late = broker.listen()
-            await heard(late, lambda it: len(it.messages) >= 5)
+            await heard(late, lambda it: len(it.messages) >= 7)
         assert {message.topic for message in late.messages} == {
             DISCOVERY,
             f"{BASE}/status",
+            f"{BASE}/owner",
             f"{BASE}/kitchen/availability",
             f"{BASE}/kitchen/listening",
+            f"{BASE}/kitchen/last_label",
             f"{BASE}/kitchen/doorbell/state",
         }
         components = json.loads(late.on(DISCOVERY)[0])["components"]
@@ -448,8 +394,8 @@ def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path
     """With the longer pause the sink gives the connection up while the broker still holds its last messages."""
 
     async def scenario() -> None:
-        patience = dataclasses.replace(QUICK, reply=1.0)
-        bench, live = Bench(broker.port, tmp_path / "spool.sqlite", patience=patience), broker.listen()
+        timeouts = dataclasses.replace(QUICK, reply=1.0)
+        bench, live = Bench(broker.port, tmp_path / "spool.sqlite", timeouts=timeouts), broker.listen()
         async with bench.running():
             await said(live, f"{BASE}/status", "online")
             await asyncio.to_thread(broker.pause)
@@ -472,7 +418,7 @@ def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path
 
 def test_attempts_at_a_broker_that_does_not_answer_leave_nothing_behind(broker: Broker) -> None:
     async def scenario() -> None:
-        bench, live = Bench(broker.port, patience=dataclasses.replace(QUICK, reply=0.1)), broker.listen()
+        bench, live = Bench(broker.port, timeouts=dataclasses.replace(QUICK, reply=0.1)), broker.listen()
         async with bench.running():
             await said(live, f"{BASE}/status", "online")
             files, tasks = open_files(), len(asyncio.all_tasks())
@@ -507,7 +453,7 @@ def test_a_broker_that_dies_under_a_publication_is_an_outage_like_others(
             await asyncio.sleep(0)
             broker.kill()
             await bench.until_state("offline")
-        assert [record.name for record in caplog.records] == ["clapstream.sinks.mqtt"] * len(caplog.records)
+        assert [record.name for record in caplog.records] == ["clapstream.sinks.mqtt.sink"] * len(caplog.records)
 
     run(scenario())
 
@@ -521,8 +467,8 @@ def test_closing_while_the_broker_cannot_be_reached_does_not_wait_for_it() -> No
                 guest = guests.enter_context(socket.socket())
                 guest.setblocking(False)
                 guest.connect_ex(("127.0.0.1", port))
-            patience = dataclasses.replace(QUICK, connect=3.0, flush=0.1)
-            bench = Bench(port, patience=patience)
+            timeouts = dataclasses.replace(QUICK, connect=3.0, flush=0.1)
+            bench = Bench(port, timeouts=timeouts)
             task = asyncio.create_task(bench.sink.run())
             await asyncio.sleep(0.3)
             bench.sink.close()
@@ -627,7 +573,7 @@ class Proxy:
 
 def test_closing_while_the_broker_is_paused_takes_the_grace_period_at_most(broker: Broker) -> None:
     async def scenario() -> None:
-        bench, live = Bench(broker.port, patience=dataclasses.replace(QUICK, flush=0.3)), broker.listen()
+        bench, live = Bench(broker.port, timeouts=dataclasses.replace(QUICK, flush=0.3)), broker.listen()
         task = asyncio.create_task(bench.sink.run())
         await said(live, f"{BASE}/status", "online")
         await asyncio.to_thread(broker.pause)

@@ -11,11 +11,11 @@ import hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapstream.sinks.conversation import Conversation
-from clapstream.sinks.homeassistant import Node, Source
-from clapstream.sinks.outbox import Message, Outbox
-from clapstream.sinks.spool import Spool
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt.entities import Node, Source
+from clapstream.sinks.mqtt.outbox import Message, Outbox
+from clapstream.sinks.mqtt.session import MqttSession
+from clapstream.sinks.mqtt.spool import Spool
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import (
     Event,
     EventEnded,
@@ -44,7 +44,7 @@ class Talk:
     def __init__(self) -> None:
         self.commands: list[tuple[str, bool]] = []
         self.spool = Spool(None)
-        self.conversation = Conversation(
+        self.session = MqttSession(
             TOPICS,
             Node("home", "bundled", "1.2.3", (Source.of("yard"),)),
             labels=[DOG],
@@ -53,11 +53,11 @@ class Talk:
         )
 
     def introduce(self) -> list[Message]:
-        self.conversation.connected()
-        return self.conversation.begin() + self.conversation.due(100)
+        self.session.connected()
+        return self.session.begin() + self.session.due(100)
 
     def listen(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
-        self.conversation.receive(topic, payload, retained=retained)
+        self.session.receive(topic, payload, retained=retained)
 
 
 heard_topics = st.sampled_from(
@@ -100,39 +100,41 @@ def test_whatever_is_heard_only_the_contract_is_said(heard: list[tuple[str, byte
         TOPICS.state("yard", "dog"),
         TOPICS.discovery,
         TOPICS.status,
+        TOPICS.owner,
+        TOPICS.diagnostics_of_node,
     }
-    assert all(message.retain for message in said)
+    assert all(message.retain for message in said if message.topic != TOPICS.diagnostics_of_node)
     assert all(message.topic.startswith("clapstream/home/yard/") for message in said if not message.payload)
 
 
 def test_states_come_before_online() -> None:
     talk = Talk()
     said = [message.topic for message in talk.introduce()]
-    assert said[-1] == TOPICS.status
-    assert said.index(TOPICS.state("yard", "dog")) < said.index(TOPICS.status)
+    assert said.index(TOPICS.state("yard", "dog")) < said.index(TOPICS.discovery) < said.index(TOPICS.status)
 
 
 def test_a_state_goes_before_its_detection() -> None:
     talk = Talk()
     talk.introduce()
-    talk.conversation.offer(started("one"))
-    assert talk.conversation.next_detection() is None
-    assert [message.topic for message in talk.conversation.due(8)] == [
+    talk.session.offer(started("one"))
+    assert talk.session.next_detection() is None
+    assert [message.topic for message in talk.session.due(8)] == [
         TOPICS.attributes("yard", "dog"),
         TOPICS.state("yard", "dog"),
+        TOPICS.last_label("yard"),
         TOPICS.event("yard"),
     ]
-    detection = talk.conversation.next_detection()
+    detection = talk.session.next_detection()
     assert detection is not None and detection[1].topic == TOPICS.detection("yard")
-    assert not talk.conversation.idle
-    talk.conversation.delivered(detection[0])
-    assert talk.conversation.idle
+    assert not talk.session.idle
+    talk.session.answered(detection[1], None, detection[0])
+    assert talk.session.idle
 
 
 def test_a_detection_that_came_back_is_not_said_again() -> None:
     talk = Talk()
     talk.introduce()
-    talk.conversation.offer(started("one"))
+    talk.session.offer(started("one"))
     talk.listen(TOPICS.detection("yard"), b'{"id": "one", "phase": "end"}')
     assert len(talk.spool) == 1
     talk.listen(TOPICS.detection("yard"), b'{"id": "one", "phase": "start"}')
@@ -186,10 +188,10 @@ def test_any_number_is_published_as_one(level_dbfs: float, score: float) -> None
 def test_the_earlier_payload_is_known_once_a_connection() -> None:
     async def scenario() -> None:
         talk = Talk()
-        assert not talk.conversation.earlier_known.is_set()
+        assert not talk.session.earlier_known.is_set()
         talk.listen(TOPICS.discovery, b"")
-        assert talk.conversation.earlier_known.is_set()
-        talk.conversation.end()
-        assert not talk.conversation.earlier_known.is_set()
+        assert talk.session.earlier_known.is_set()
+        talk.session.end()
+        assert not talk.session.earlier_known.is_set()
 
     asyncio.run(scenario())

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapstream.sinks import homeassistant, payloads
-from clapstream.sinks.homeassistant import NOTHING, Node, Source
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt import discovery, entities, payloads
+from clapstream.sinks.mqtt.discovery import NOTHING
+from clapstream.sinks.mqtt.entities import Node, Source
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
 from clapstream.updates import LabelInfo
 
@@ -25,6 +26,7 @@ SHARED = {
     "unique_id",
     "default_entity_id",
     "name",
+    "enabled_by_default",
     "icon",
     "entity_category",
     "availability",
@@ -89,7 +91,7 @@ names = st.text(min_size=1, max_size=300)
 )
 def test_any_names_make_a_payload_that_home_assistant_takes(sources: list[str], labels: list[str]) -> None:
     infos = [label(name) for name in labels]
-    text = payloads.to_json(homeassistant.discovery_payload(TOPICS, node(*sources), infos))
+    text = payloads.to_json(discovery.discovery_payload(TOPICS, node(*sources), infos))
     payload = json.loads(text)
     assert payload.keys() == {"device", "origin", "availability", "availability_mode", "qos", "components"}
     assert payload["device"]["identifiers"] == ["clapstream_home"] and payload["origin"]["name"] == "clapstream"
@@ -100,13 +102,13 @@ def test_any_names_make_a_payload_that_home_assistant_takes(sources: list[str], 
         check_component(component)
     unique = {(component["platform"], component["unique_id"]) for component in components.values()}
     assert len(unique) == len(components)
-    assert homeassistant.discovered(TOPICS, text.encode()).platforms == {
+    assert discovery.discovered(TOPICS, text.encode()).platforms == {
         key: component["platform"] for key, component in components.items()
     }
 
 
 def test_entities_of_a_source_are_unavailable_without_it_but_its_switch_is_not() -> None:
-    components = homeassistant.components(TOPICS, node("yard"), [label("dog barking")])
+    components = entities.components(TOPICS, node("yard"), [label("dog barking")])
     both = ["clapstream/home/status", "clapstream/home/yard/availability"]
     for key in ("yard-sound-dog_barking", "yard-event", "yard-level"):
         availability = components[key]["availability"]
@@ -117,20 +119,20 @@ def test_entities_of_a_source_are_unavailable_without_it_but_its_switch_is_not()
 
 
 def test_the_event_entity_knows_every_label() -> None:
-    components = homeassistant.components(TOPICS, node("yard"), [label("Hündin"), label("🐕")])
+    components = entities.components(TOPICS, node("yard"), [label("Hündin"), label("🐕")])
     assert components["yard-event"]["event_types"] == [slugify("Hündin"), slugify("🐕")]
 
 
 def test_removed_components_stay_named_for_removal() -> None:
-    two = homeassistant.discovery_payload(TOPICS, node("yard"), [label("dog"), label("cat")])
-    earlier = homeassistant.discovered(TOPICS, payloads.to_json(two).encode())
-    one = homeassistant.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
+    two = discovery.discovery_payload(TOPICS, node("yard"), [label("dog"), label("cat")])
+    earlier = discovery.discovered(TOPICS, payloads.to_json(two).encode())
+    one = discovery.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
     assert components_of(one)["yard-sound-dog"] == {"platform": "binary_sensor"}
     # Also after the next start, for a Home Assistant that was away, and until the label is back.
-    earlier = homeassistant.discovered(TOPICS, payloads.to_json(one).encode())
-    again = homeassistant.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
+    earlier = discovery.discovered(TOPICS, payloads.to_json(one).encode())
+    again = discovery.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
     assert again == one
-    back = homeassistant.discovery_payload(TOPICS, node("yard"), [label("dog"), label("cat")], earlier)
+    back = discovery.discovery_payload(TOPICS, node("yard"), [label("dog"), label("cat")], earlier)
     assert back == two
 
 
@@ -141,12 +143,12 @@ def components_of(payload: dict[str, object]) -> dict[str, object]:
 
 
 def test_how_much_is_remembered_is_bounded() -> None:
-    earlier = homeassistant.Discovered(
+    earlier = discovery.Discovered(
         {f"yard-sound-{number}": "binary_sensor" for number in range(5_000)}, frozenset()
     )
-    payload = homeassistant.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
-    assert len(components_of(payload)) == homeassistant.MOST_REMEMBERED + 12
-    assert len(payloads.to_json(payload)) < homeassistant.LARGEST_PAYLOAD_BYTES
+    payload = discovery.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
+    assert len(components_of(payload)) == discovery.MOST_REMEMBERED + 12
+    assert len(payloads.to_json(payload)) < discovery.LARGEST_PAYLOAD_BYTES
 
 
 json_values = st.recursive(
@@ -170,7 +172,7 @@ json_values = st.recursive(
 @settings(max_examples=hostile.inputs(100))
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 def test_any_payload_can_be_read_back(payload: bytes) -> None:
-    found = homeassistant.discovered(TOPICS, payload)
+    found = discovery.discovered(TOPICS, payload)
     assert set(found.platforms.values()) <= set(PLATFORMS)
     assert all(topic.startswith("clapstream/home/") for topic in found.retained_topics)
 
@@ -190,9 +192,9 @@ def test_any_payload_can_be_read_back(payload: bytes) -> None:
 def test_a_forged_payload_makes_us_clear_no_other_topics(topic: str) -> None:
     component = {"platform": "sensor", "state_topic": topic, "availability": [{"topic": topic}]}
     payload = json.dumps({"components": {"yard-x": component}}).encode()
-    assert homeassistant.discovered(TOPICS, payload).retained_topics == frozenset()
+    assert discovery.discovered(TOPICS, payload).retained_topics == frozenset()
 
 
 @pytest.mark.parametrize("payload", [b"", b"[" * 200_000, b'{"components": []}', b"null", b"{" + b" " * (1 << 20)])
 def test_what_is_no_payload_of_ours_tells_nothing(payload: bytes) -> None:
-    assert homeassistant.discovered(TOPICS, payload) == NOTHING
+    assert discovery.discovered(TOPICS, payload) == NOTHING

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapstream.sinks.spool import Spool, SpoolLimits
+from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
 
 
 def body(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
 
 

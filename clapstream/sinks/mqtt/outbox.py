@@ -1,4 +1,4 @@
-"""What the broker should know, folded from updates (pure).
+"""What the broker should know, folded from updates.
 
 What lasts (states, attributes, availability, listening) is kept as a snapshot that every connection starts from.
 While connected, changes wait in a bounded queue in their order; where only the newest value matters (heard, level,
@@ -8,12 +8,13 @@ instead, so that a backlog never grows and the last state always arrives.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clapstream.sinks import payloads
-from clapstream.sinks.topics import Topics
+from clapstream.sinks.mqtt import payloads
+from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
 from clapstream.updates import (
     Event,
@@ -27,6 +28,8 @@ from clapstream.updates import (
     Update,
     WindowHeard,
 )
+
+_logger = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 1_000
 
@@ -61,22 +64,25 @@ class Outbox:
         self._newest: dict[str, str] = {}
         self.open = False
         self.overflows = 0
+        self.lost_events = 0
         for source in self._sources:
             # Until a source says that it delivers sound, nobody should rely on it.
             self._lasting[topics.availability(source)] = payloads.OFFLINE
             self._lasting[topics.listening(source)] = payloads.ON
         self._add_labels(labels)
 
-    def put(self, update: Update) -> None:
-        """Fold one update in."""
+    def put(self, update: Update, *, with_level: bool = True) -> None:
+        """Fold one update in; the level of a window may be left out."""
         match update:
             case WindowHeard():
                 source = slugify(update.source)
                 self._replace(self._topics.heard(source), payloads.to_json(payloads.heard(update)))
-                self._replace(self._topics.level(source), payloads.level(update))
+                if with_level:
+                    self.put_level(update)
             case EventStarted(event):
                 self._put_event(event, payloads.ON)
                 fired = payloads.to_json(payloads.event_fired(event, self._model))
+                self._last(self._topics.last_label(slugify(event.source)), fired)
                 self._change(Message(self._topics.event(slugify(event.source)), fired))
             case EventEnded(event):
                 self._put_event(event, payloads.OFF)
@@ -90,6 +96,10 @@ class Outbox:
             case LabelsChanged(labels):
                 self._remove_labels(labels)
                 self._add_labels(labels)
+
+    def put_level(self, window: WindowHeard) -> None:
+        """Fold in the level of a window only."""
+        self._replace(self._topics.level(slugify(window.source)), payloads.level(window))
 
     def start(self) -> list[Message]:
         """A connection is there: collect changes from now on; returns the snapshot that they build on."""
@@ -105,6 +115,11 @@ class Outbox:
     def snapshot(self) -> list[Message]:
         """Everything that lasts, as retained messages."""
         return [Message(topic, payload, retain=True) for topic, payload in self._lasting.items()]
+
+    def repeat(self, topic: str) -> None:
+        """Say once more what lasts on a topic."""
+        if topic in self._lasting:
+            self._change(Message(topic, self._lasting[topic], retain=True))
 
     def take(self, most: int) -> list[Message]:
         """Up to `most` messages in their order, changes before values of the moment."""
@@ -156,6 +171,13 @@ class Outbox:
             return
         self._changes.append(message)
         if len(self._changes) > self._limit + 2 * len(self._lasting):
-            self.overflows += 1
-            deletions = [change for change in self._changes if change.retain and not change.payload]
-            self._changes = deque([*deletions, *self.snapshot()])
+            self._replaced_by_snapshot()
+
+    def _replaced_by_snapshot(self) -> None:
+        deletions = [change for change in self._changes if change.retain and not change.payload]
+        events = sum(not change.retain for change in self._changes)
+        if self.overflows == 0:
+            _logger.warning("broker is too slow: queue overflow, %d waiting events are not fired", events)
+        self.overflows += 1
+        self.lost_events += events
+        self._changes = deque([*deletions, *self.snapshot()])

@@ -8,26 +8,29 @@ queue goes on in memory, and the file is rewritten once the disk works again.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import sqlite3
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from clapstream.sinks.mqtt.payloads import source_name
+
 _logger = logging.getLogger(__name__)
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS detections (
     sequence INTEGER PRIMARY KEY,
     id TEXT NOT NULL, phase TEXT NOT NULL, payload TEXT NOT NULL, stored REAL NOT NULL,
     UNIQUE (id, phase)
 )
 """
-_INSERT = "INSERT OR IGNORE INTO detections (id, phase, payload, stored) VALUES (?, ?, ?, ?)"
+INSERT = "INSERT OR IGNORE INTO detections (id, phase, payload, stored) VALUES (?, ?, ?, ?)"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 Key = tuple[str, str]
@@ -42,7 +45,7 @@ class SpoolLimits:
     age_seconds: float = 7 * 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Detection:
     """A start or an end as JSON; `id` and `phase` name it. `stored` is in seconds since the epoch."""
 
@@ -50,6 +53,11 @@ class Detection:
     phase: str
     payload: str
     stored: float
+
+    @functools.cached_property
+    def source(self) -> str:
+        """The name of the source that heard it."""
+        return source_name(self.payload)
 
     @property
     def key(self) -> Key:
@@ -69,6 +77,7 @@ class Spool:
         self._bytes = 0
         self._late: set[Key] = set()
         self._dropping = False
+        self._dropped_before = 0
         self._disk = _Disk(path) if path is not None else None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self.dropped = 0
@@ -91,10 +100,10 @@ class Spool:
             await asyncio.wrap_future(self._thread.submit(self._disk.close))
         self._thread.shutdown()
 
-    async def settled(self, patience_seconds: float) -> None:
-        """Wait until the disk knows what was done so far, or until patience ends: it may hang."""
+    async def settled(self, timeout_seconds: float) -> None:
+        """Wait until the disk knows what was done so far, or until the time is up: it may hang."""
         if self._disk is not None:
-            await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=patience_seconds)
+            await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=timeout_seconds)
 
     def append(self, id: str, phase: str, payload: str) -> None:
         """Queue a detection; one that waits already is not queued again."""
@@ -105,10 +114,14 @@ class Spool:
         self._mirror(lambda disk: disk.insert(detection))
         self._trim()
 
-    def first(self) -> Detection | None:
-        """The oldest detection that is not too old to be told, if there is one."""
+    def first(self, ready: Callable[[Detection], bool] = lambda detection: True) -> Detection | None:
+        """The oldest detection that is `ready` and not too old to be told, if there is one."""
         self._trim()
-        return next(iter(self._rows.values()), None)
+        return next((detection for detection in self._rows.values() if ready(detection)), None)
+
+    def sources(self) -> Counter[str]:
+        """How many detections wait, by the name of their source."""
+        return Counter(detection.source for detection in self._rows.values())
 
     def remove(self, key: Key) -> bool:
         """Take out a detection that was delivered; False if it is not here."""
@@ -143,11 +156,21 @@ class Spool:
             full = len(self._rows) > self._limits.rows or self._bytes > self._limits.bytes
             if not full and first.stored >= oldest:
                 return
-            self.dropped += 1
-            if not self._dropping:
-                _logger.warning("the broker is away for too long: dropping the oldest waiting detections")
-            self.remove(first.key)
-            self._dropping = True
+            self._drop(first, "is full" if full else "holds detections that are too old")
+
+    def _drop(self, detection: Detection, why: str) -> None:
+        if not self._dropping:
+            _logger.warning("spool %s: dropping the oldest detections", why)
+            self._dropped_before = self.dropped
+        self.dropped += 1
+        self.remove(detection.key)
+        self._dropping = True
+
+    def tell_dropped(self) -> None:
+        """Log how many detections were dropped since the last time, once the broker takes them again."""
+        if self.dropped > self._dropped_before:
+            _logger.warning("%d detections were dropped from the spool", self.dropped - self._dropped_before)
+        self._dropped_before = self.dropped
 
     def _mirror(self, change: Callable[[_Disk], None]) -> None:
         disk = self._disk
@@ -202,7 +225,7 @@ class _Disk:
         try:
             with self._open() as connection:
                 connection.execute("DELETE FROM detections")
-                connection.executemany(_INSERT, [_row(detection) for detection in rows])
+                connection.executemany(INSERT, [_row(detection) for detection in rows])
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
         else:
@@ -212,7 +235,7 @@ class _Disk:
     def insert(self, detection: Detection) -> None:
         """Add a detection; raises sqlite3.Error or OSError."""
         with self._open() as connection:
-            connection.execute(_INSERT, _row(detection))
+            connection.execute(INSERT, _row(detection))
 
     def delete(self, key: Key) -> None:
         """Remove a detection; raises sqlite3.Error or OSError."""
@@ -231,7 +254,7 @@ class _Disk:
             self._connection = sqlite3.connect(self._path, check_same_thread=False)
             # Deleted rows give their space back, so that the file stays as small as what waits.
             self._connection.execute("PRAGMA auto_vacuum = FULL")
-            self._connection.execute(_SCHEMA)
+            self._connection.execute(SCHEMA)
         return self._connection
 
     def _read(self) -> Sequence[Detection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from clapstream.slugs import slugify
@@ -28,7 +29,7 @@ class Topics:
 
     @property
     def device_id(self) -> str:
-        """What Home Assistant knows the node by; also the client identifier, so that a node connects only once."""
+        """What Home Assistant knows the node by."""
         return f"clapstream_{self.node}"
 
     @property
@@ -37,9 +38,31 @@ class Topics:
         return f"{self.base}/status"
 
     @property
+    def owner(self) -> str:
+        """Which installation uses the node's name, retained."""
+        return f"{self.base}/owner"
+
+    @property
+    def diagnostics_of_node(self) -> str:
+        """What the broker refused, what waits for it and what was lost."""
+        return f"{self.base}/diagnostics"
+
+    @property
     def discovery(self) -> str:
         """The retained device payload for Home Assistant."""
         return f"{self.discovery_prefix}/device/{self.device_id}/config"
+
+    def discovery_of(self, source: str) -> str:
+        """The retained payload of one source, where one for the whole device is too large for the broker.
+
+        Slugs have no dash, so that it is never the topic of a node.
+        """
+        return f"{self.discovery_prefix}/device/{self.device_id}-{source}/config"
+
+    def is_discovery(self, topic: str) -> bool:
+        """Whether a topic is one of this node's discovery topics."""
+        stem = re.escape(f"{self.discovery_prefix}/device/{self.device_id}")
+        return re.fullmatch(stem + r"(-[a-z0-9_]{1,64})?/config", topic) is not None
 
     @property
     def births(self) -> tuple[str, ...]:
@@ -79,6 +102,10 @@ class Topics:
     def heard(self, source: str) -> str:
         """The top labels of the newest window."""
         return f"{self.base}/{source}/heard"
+
+    def last_label(self, source: str) -> str:
+        """The event that started last, retained: an event entity forgets it when Home Assistant restarts."""
+        return f"{self.base}/{source}/last_label"
 
     def level(self, source: str) -> str:
         """dBFS of the newest window."""
