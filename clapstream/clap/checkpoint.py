@@ -12,7 +12,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from clapstream.clap.config import PretrainedConfig
+from clapstream.clap.gradient_checkpointing import GradientCheckpointing
 from clapstream.clap.hub import CheckpointError, CheckpointSource, split_options
+from clapstream.clap.inference_only import Preparable
 from clapstream.clap.weights import SAFETENSORS_NAME, Weights, open_weights, write_weights
 
 Config = TypeVar("Config", bound=PretrainedConfig)
@@ -27,7 +29,7 @@ UNUSED = ("pooler.dense.weight", "pooler.dense.bias")
 """What a checkpoint may have beyond the model: the pooler, for a text tower built without one."""
 
 
-class PretrainedModel(nn.Module, Generic[Config]):
+class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
     """A module built from a configuration. A subclass's constructor ends with `self.post_init()`."""
 
     config_class: ClassVar[type[PretrainedConfig]]

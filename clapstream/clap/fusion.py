@@ -26,9 +26,10 @@ class ClapAudioAFFBlock(nn.Module):
         reduced = channels // reduction
         self.local_att = nn.Sequential(*attention_branch(channels, reduced))
         self.global_att = nn.Sequential(nn.AdaptiveAvgPool2d(1), *attention_branch(channels, reduced))
+        self.sigmoid = nn.Sigmoid()
 
     def forward(self, whole: Tensor, detail: Tensor) -> Tensor:
         """The weighted sum of both maps, of their shape; equal weights give their plain sum."""
         both = whole + detail
-        share = (self.local_att(both) + self.global_att(both)).sigmoid()
+        share = self.sigmoid(self.local_att(both) + self.global_att(both))
         return cast(Tensor, 2 * whole * share + 2 * detail * (1 - share))
