@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from clapstream.clap.config import ClapAudioConfig
+from clapstream.clap.inference_only import Preparable
 from clapstream.clap.outputs import BaseModelOutputWithPooling
 from clapstream.clap.patch_embed import ClapAudioPatchEmbed, pair
 from clapstream.clap.swin import ClapAudioStage
@@ -18,7 +19,7 @@ FUSION_TYPES = (None, "aff_2d", "channel_map")
 """None means "aff_2d", which the published fused checkpoints use without saying so."""
 
 
-class ClapAudioEncoder(nn.Module):
+class ClapAudioEncoder(Preparable):
     """Normalises, folds and embeds the spectrogram, and runs the stages."""
 
     def __init__(self, config: ClapAudioConfig) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.gradient_checkpointing import LayerStack
+from clapstream.clap.inference_only import Preparable
 from clapstream.clap.projection import activation
 from clapstream.clap.tracing import is_tracing
 
@@ -190,7 +191,7 @@ class ClapTextLayer(nn.Module):
         return self.output(self.intermediate(attended), attended), probabilities
 
 
-class ClapTextEncoder(LayerStack):
+class ClapTextEncoder(Preparable, LayerStack):
     """The stack of layers."""
 
     def __init__(self, config: ClapTextConfig) -> None:
