@@ -52,7 +52,7 @@ class ClapAudioEncoder(Preparable):
     ) -> BaseModelOutputWithPooling:
         """Spectrograms `(batch, views, frames, mels)` in dB; see `ClapAudioModel.forward`."""
         images = self.fold(self.normalise(input_features))
-        tokens = self.patch_embed(images.to(self.patch_embed.proj.weight.dtype), is_longer)
+        tokens = self.patch_embed(images.to(next(self.patch_embed.parameters(), images).dtype), is_longer)
         states = [as_map(tokens, self.grids[0])]
         attentions = []
         for stage, (layer, grid) in enumerate(zip(self.layers, self.grids, strict=True)):
@@ -78,12 +78,13 @@ class ClapAudioEncoder(Preparable):
         to a quarter: such a tower may be given single-precision features.
         """
         norm, features = self.batch_norm, spectrograms.transpose(1, 3)
-        dtype = torch.promote_types(torch.promote_types(features.dtype, norm.weight.dtype), torch.float32)
-        if norm.training or norm.weight.dtype == dtype:
-            return cast(Tensor, norm(features.to(norm.weight.dtype))).transpose(1, 3)
+        own = next(norm.parameters(), features).dtype
+        wide = torch.promote_types(torch.promote_types(features.dtype, own), torch.float32)
+        if norm.training or own == wide:
+            return cast(Tensor, norm(features.to(own))).transpose(1, 3)
         tensors = {**dict(norm.named_parameters()), **dict(norm.named_buffers())}
-        widened = {name: tensor.to(dtype) for name, tensor in tensors.items() if tensor.is_floating_point()}
-        return cast(Tensor, functional_call(norm, widened, features.to(dtype))).transpose(1, 3)
+        widened = {name: tensor.to(wide) for name, tensor in tensors.items() if tensor.is_floating_point()}
+        return cast(Tensor, functional_call(norm, widened, features.to(wide))).transpose(1, 3)
 
     def fold(self, spectrograms: Tensor) -> Tensor:
         """Stretch in time to fill the square, cut into pieces of time and stack those, each with all frequencies.

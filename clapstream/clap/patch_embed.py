@@ -28,7 +28,8 @@ class ClapAudioPatchEmbed(nn.Module):
         self.fuses_by_attention = config.enable_fusion and config.fusion_type != "channel_map"
         views = 4 if config.enable_fusion and config.fusion_type == "channel_map" else 1
         channels, hidden = config.patch_embed_input_channels, config.patch_embeds_hidden_size
-        self.proj = nn.Conv2d(channels * views, hidden, patch, stride, padding)
+        self.views = channels * views
+        self.proj = nn.Conv2d(self.views, hidden, patch, stride, padding)
         self.norm = nn.LayerNorm(hidden) if config.enable_patch_layer_norm else nn.Identity()
         if config.enable_fusion:  # unused by channel_map, but part of its checkpoints
             self.fusion_model = ClapAudioAFFBlock(hidden, config.aff_block_r)
@@ -42,8 +43,8 @@ class ClapAudioPatchEmbed(nn.Module):
         Raises:
             ValueError: the features are of another kind, fused for an unfused tower say.
         """
-        if not self.fuses_by_attention and images.shape[1] != self.proj.in_channels:
-            raise ValueError(f"features of {images.shape[1]} views for a tower that reads {self.proj.in_channels}")
+        if not self.fuses_by_attention and images.shape[1] != self.views:
+            raise ValueError(f"features of {images.shape[1]} views for a tower that reads {self.views}")
         patches = self.proj(images[:, :1] if self.fuses_by_attention else images)
         if self.fuses_by_attention and is_longer is not None:
             patches = self._fuse(patches, images, is_longer.flatten())
