@@ -52,7 +52,7 @@ class ClapAudioPatchEmbed(nn.Module):
 
     def _fuse(self, patches: Tensor, images: Tensor, is_longer: Tensor) -> Tensor:
         """Mix the crops of the longer sounds into the patches `(batch, hidden, height, width)` of the whole."""
-        if is_tracing():  # a graph cannot depend on how many there are
+        if is_tracing() and not self.training:  # a graph cannot depend on how many there are
             return torch.where(is_longer.bool()[:, None, None, None], self._mix(patches, images[:, 1:]), patches)
         rows = is_longer.nonzero().flatten()
         if len(rows) == 0:
