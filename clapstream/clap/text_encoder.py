@@ -26,6 +26,9 @@ class ClapTextEmbeddings(nn.Module):
         self.padding_idx = config.pad_token_id
         self.absolute = config.position_embedding_type == "absolute"
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=self.padding_idx)
+        self.position_embeddings = nn.Embedding(
+            config.max_position_embeddings, config.hidden_size, padding_idx=self.padding_idx
+        )
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -33,9 +36,6 @@ class ClapTextEmbeddings(nn.Module):
         positions = torch.arange(config.max_position_embeddings)[None]
         self.register_buffer("position_ids", positions)
         self.register_buffer("token_type_ids", torch.zeros_like(positions))
-        self.position_embeddings = nn.Embedding(
-            config.max_position_embeddings, config.hidden_size, padding_idx=self.padding_idx
-        )
 
     def forward(
         self,

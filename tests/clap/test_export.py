@@ -93,6 +93,7 @@ def test_jit_trace_of_the_model_itself(model):
     torch.testing.assert_close(traced(ids, features, is_longer)[0], expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [False, True])
 def test_export_with_a_dynamic_batch(model, positional, strict):
     shapes = tuple({0: BATCH} for _ in NAMES)
@@ -139,7 +140,9 @@ def test_export_in_half_precision(model):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("dynamo", [False, True], ids=["TorchScript", "dynamo"])
+@pytest.mark.parametrize(
+    "dynamo", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["TorchScript", "dynamo"]
+)
 def test_onnx_with_a_dynamic_batch(model, positional, dynamo, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
     for name in ("onnx", "onnxscript"):

@@ -164,7 +164,6 @@ def test_every_module_is_called_as_in_transformers(fusion):
     names = {name: type(module) for name, module in model.named_modules()}
     their_names = {name: type(module) for name, module in theirs.named_modules()}
     assert names.keys() == their_names.keys()
-    assert [*dict(model.named_parameters())] == [*dict(theirs.named_parameters())]  # what optimisers' states go by
     for name, kind in their_names.items():
         if kind.__module__.startswith("torch.nn") and not name.endswith("activation"):
             assert names[name] is kind, name
