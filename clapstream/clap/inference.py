@@ -97,24 +97,27 @@ class PreparedSelfAttention(InferenceOnly):
     def forward(self, tokens: Tensor, plan: WindowPlan, output_attentions: bool) -> Attended:
         """Windows `(batch * windows, side * side, channels)`, before the output projection."""
         tokens = self.accept(tokens)
-        joined = self.product.apply(tokens).view(*tokens.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if output_attentions or plan != self.plan:
-            query, key, value = joined.unbind(0)
+        is_fast = not output_attentions and plan == self.plan
+        joined = self.product.apply(tokens)
+        joined = joined.to(self._score_bias.dtype) if is_fast else joined
+        query, key, value = joined.view(*tokens.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        if not is_fast:
             bias = score_bias(self._table, self._index, self.side, plan)
             probabilities = attention_probabilities(query, key, bias)
             found = probabilities.to(value.dtype) @ value
             return Attended(found.transpose(1, 2).flatten(2), probabilities)
-        query, key, value = joined.to(self._score_bias.dtype).unbind(0)
         found = self._attend(query, key, value)
         return Attended(found.transpose(1, 2).flatten(2).to(tokens.dtype), None)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         windows = len(self._score_bias)
-        if windows == 1 or len(query) == windows or query.device.type != "cpu":
+        if len(query) == windows:
+            return functional.scaled_dot_product_attention(query, key, value, self._score_bias)
+        if windows == 1 or query.device.type != "cpu":
             return attend_to_windows(query, key, value, self._score_bias)
         # A mask repeated for each sound would cost more memory than the rest.
         sounds = zip(*(torch.split(part, windows) for part in (query, key, value)), strict=True)
-        return torch.cat([attend_to_windows(q, k, v, self._score_bias) for q, k, v in sounds])
+        return torch.cat([self._attend(*sound) for sound in sounds])
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         destination[prefix + "relative_position_bias_table"] = self._table.clone()
