@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from clapstream.clap.inference import PackedLinear
 from clapstream.clap.linear import Product, packable_types
+from clapstream.clap.packed import PackedLinear
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from torch.nn.utils import parametrize, prune
 
 from clapstream.clap.audio import ClapAudioModel, ClapAudioModelWithProjection
 from clapstream.clap.config import ClapAudioConfig, ClapConfig, ClapTextConfig
-from clapstream.clap.inference import PackedLinear, PreparedStage
+from clapstream.clap.inference import PreparedStage
 from clapstream.clap.inference_only import InferenceOnlyError
 from clapstream.clap.model import ClapModel
+from clapstream.clap.packed import PackedLinear
 from clapstream.clap.text import ClapTextModelWithProjection
 
 WITH_STATES = {"output_hidden_states": True}
@@ -338,6 +339,14 @@ def test_layers_that_are_not_plain_are_left_as_they_are(plain, inputs, name):
     assert any(isinstance(module, PackedLinear) for module in plain.modules())
     own.weight.data.zero_()
     assert not torch.allclose(plain(**inputs).logits_per_audio, expected)
+
+
+def test_a_key_without_a_bias(plain, inputs):
+    attention = plain.audio_model.audio_encoder.layers[0].blocks[0].attention.self
+    attention.key = nn.Linear(16, 16, bias=False)
+    expected = plain(**inputs).logits_per_audio
+    found = plain.prepare_for_inference()(**inputs).logits_per_audio
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_shared_layers(plain, inputs):
