@@ -58,7 +58,8 @@ class Clapstream:
 
         self._extractor = ClapFeatureExtractor.from_pretrained(checkpoint)
         self._streaming = StreamingLogMel(self._extractor)
-        self._tower = ClapAudioModelWithProjection.from_pretrained(checkpoint).to(device, precision)
+        tower = ClapAudioModelWithProjection.from_pretrained(checkpoint).to(device, precision)
+        self._tower = tower.prepare_for_inference()
         self._device = device
 
     def features(self, windows: Sequence[Floats]) -> torch.Tensor:

@@ -42,7 +42,7 @@ def main() -> None:
     runs: dict[str, Run] = {"tower, transformers fp32": reference(checkpoint, features)}
     operations: dict[str, int] = {}
     for name, dtype in PRECISIONS.items():
-        tower = ClapAudioModelWithProjection.from_pretrained(checkpoint, dtype=dtype)
+        tower = ClapAudioModelWithProjection.from_pretrained(checkpoint, dtype=dtype).prepare_for_inference()
         runs[f"tower, clapstream {name}"] = lambda tower=tower: tower(features)
         products = record_products(tower, features)
         runs[f"its products {name}"] = lambda products=products: [run() for run, _ in products]
@@ -89,7 +89,6 @@ def record_products(tower: ClapAudioModelWithProjection, features: Tensor) -> li
     """Every product of one forward, with its weights and inputs of its shape, and its floating-point operations."""
     recorded: list[tuple[Run, int]] = []
     apply = Product.apply
-    tower(features)
 
     def record(product: Product, inputs: Tensor, *, gelu: bool = False) -> Tensor:
         outputs = apply(product, inputs, gelu=gelu)

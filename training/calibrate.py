@@ -77,7 +77,7 @@ class Judge:
     """A checkpoint's evidence for each label of config/labels.yaml, before any calibration."""
 
     def __init__(self, folder: Path) -> None:
-        self.model = ClapModel.from_pretrained(folder).eval()
+        self.model = ClapModel.from_pretrained(folder).prepare_for_inference()
         self.labels = load_settings(None).labels
         embeddings = embed_label_set(
             self.labels, EmbeddingCache(None, ""), lambda texts: embed_texts(self.model, folder, list(texts))

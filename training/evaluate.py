@@ -131,7 +131,7 @@ def judge(sounds: Set, embedded: NDArray[np.float32], model: ClapModel, folder: 
 
 def report(folder: Path) -> str:
     """All figures for the checkpoint in `folder`."""
-    model = ClapModel.from_pretrained(folder).eval()
+    model = ClapModel.from_pretrained(folder).prepare_for_inference()
     everything = {label: phrases[0] for label, phrases in label_phrases().items()}
     lines = []
     for name, shown in (("validation", "validation"), ("open", "open, held out")):

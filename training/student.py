@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clapstream.clap.audio import ClapAudioEncoder, ClapAudioModel
+from clapstream.clap.audio import ClapAudioModel
+from clapstream.clap.audio_encoder import ClapAudioEncoder
 from clapstream.clap.config import ClapAudioConfig, ClapConfig
 from clapstream.clap.projection import ClapProjectionLayer
 from training.batches import TEACHER_DIRECTIONS, Bank

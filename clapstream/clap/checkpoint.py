@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from clapstream.clap.arguments import refuse_by_name
 from clapstream.clap.embeddings import resized
+from clapstream.clap.gradient_checkpointing import GradientCheckpointing
 from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, split_options
+from clapstream.clap.inference_only import Preparable
 from clapstream.clap.loading import SkipInitialisation, fill, load
 from clapstream.clap.loading_options import check_options, choose_dtype, move
 from clapstream.clap.pretrained_config import PretrainedConfig
@@ -39,7 +41,7 @@ REFUSED_IN_SAVING = {
 }
 
 
-class PretrainedModel(nn.Module, Generic[Config]):
+class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
     """A module built from a configuration. A subclass's constructor ends with `self.post_init()`."""
 
     config_class: ClassVar[type[PretrainedConfig]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
+
+from clapstream.clap.tracing import is_tracing
 
 
 def attention_branch(channels: int, reduced: int) -> list[nn.Module]:
@@ -27,11 +28,12 @@ class ClapAudioAFFBlock(nn.Module):
         reduced = channels // reduction
         self.local_att = nn.Sequential(*attention_branch(channels, reduced))
         self.global_att = nn.Sequential(nn.AdaptiveAvgPool2d(1), *attention_branch(channels, reduced))
+        self.sigmoid = nn.Sigmoid()
 
     def forward(self, whole: Tensor, detail: Tensor) -> Tensor:
         """The weighted sum of both maps, of their shape; equal weights give their plain sum."""
         both = whole + detail
-        share = (self.local_att(both) + self.global_att(both)).sigmoid()
+        share = self.sigmoid(self.local_att(both) + self.global_att(both))
         return cast(Tensor, 2 * whole * share + 2 * detail * (1 - share))
 
 
@@ -40,7 +42,7 @@ def check_is_longer(is_longer: Tensor, images: Tensor) -> None:
 
     Nothing is checked while a graph is recorded, which would fix the size of the batch.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
+    if is_tracing():
         return
     if not isinstance(is_longer, Tensor):
         raise TypeError(f"is_longer must be a tensor (batch, 1), not {type(is_longer).__name__}")

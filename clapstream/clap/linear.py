@@ -1,4 +1,4 @@
-"""Linear layers that are quick at inference: weights laid out once as the processor's matrix kernels want them.
+"""Matrix products that are quick at inference: weights laid out once as the processor's matrix kernels want them.
 
 On the CPU this is oneDNN, through the operators that PyTorch's own compiler emits for it. Against
 `functional.linear` in single precision they saved an eighth of the time of the audio tower's products, and GELU
@@ -8,14 +8,11 @@ costs no pass of its own.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-
-from clapstream.clap.kept import Kept
 
 
 @functools.cache
@@ -27,18 +24,8 @@ def packable_types() -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.bfloat16) if with_bfloat16 else (torch.float32,)
 
 
-def runs_prepared(inputs: Tensor, weight: Tensor) -> bool:
-    """Whether a product may use prepared weights: nothing to differentiate, trace or cast."""
-    return (
-        not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled(inputs.device.type)
-        and inputs.dtype == weight.dtype
-    )
-
-
 class Product(NamedTuple):
-    """A weight `(outputs, inputs)`, packed or as it was, and its bias."""
+    """A weight `(outputs, inputs)`, packed or as it was, and its bias; copies of the tensors they were made of."""
 
     weight: Tensor
     bias: Tensor | None
@@ -46,9 +33,10 @@ class Product(NamedTuple):
     @classmethod
     def prepare(cls, weight: Tensor, bias: Tensor | None) -> Product:
         """Pack the weight if it is on a device and in a precision that has a packed form."""
+        weight, bias = weight.detach(), None if bias is None else bias.detach().clone()
         if weight.device.type == "cpu" and weight.dtype in packable_types() and torch.backends.mkldnn.enabled:
-            weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-        return cls(weight, bias)
+            return cls(torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()), bias)
+        return cls(weight.clone(), bias)
 
     def apply(self, inputs: Tensor, *, gelu: bool = False) -> Tensor:
         """`(..., inputs)` -> `(..., outputs)`, followed by GELU on request."""
@@ -59,23 +47,9 @@ class Product(NamedTuple):
         product = torch.ops.mkldnn._linear_pointwise
         return cast(Tensor, product(inputs, self.weight, self.bias, name, [], form))
 
+    def unpacked(self) -> Tensor:
+        """A copy of the weight `(outputs, inputs)` as it was before it was packed."""
+        return self.weight.clone() if self.weight.layout == torch.strided else self.weight.to_dense()
 
-class PreparedLinear(nn.Linear):
-    """A linear layer that prepares its weights at the first inference; it trains as any other."""
-
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
-        super().__init__(inputs, outputs, bias)
-        self._prepared: Kept[Product] = Kept()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._prepared.forget()  # not to hold the old weights until the next inference
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
-    def forward(self, input: Tensor, *, gelu: bool = False) -> Tensor:
-        """`(..., inputs)` -> `(..., outputs)`, followed by GELU on request."""
-        if not runs_prepared(input, self.weight):
-            return Product(self.weight, self.bias).apply(input, gelu=gelu)
-        sources = (self.weight,) if self.bias is None else (self.weight, self.bias)
-        product = self._prepared.get(sources, lambda: Product.prepare(self.weight, self.bias))
-        return product.apply(input, gelu=gelu)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).prepare, (self.unpacked(), self.bias)  # the packed layout is this processor's own

@@ -11,15 +11,31 @@ from torch.nn import functional
 
 from clapstream.clap.config import ClapAudioConfig, ClapTextConfig
 
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its approximation with tanh (Hendrycks and Gimpel 2016)."""
+    return functional.gelu(x, approximate="tanh")
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """GELU by its approximation with a sigmoid (Hendrycks and Gimpel 2016)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def identity(x: Tensor) -> Tensor:
+    """What came in."""
+    return x
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
-    "gelu_fast": lambda x: functional.gelu(x, approximate="tanh"),
-    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_fast": gelu_tanh,
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
     "leaky_relu": functional.leaky_relu,
-    "linear": lambda x: x,
+    "linear": identity,
     "mish": functional.mish,
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "quick_gelu": quick_gelu,
     "relu": functional.relu,
     "relu6": functional.relu6,
     "sigmoid": torch.sigmoid,
@@ -30,13 +46,30 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """By the names that Hugging Face gives them."""
 
 
-def activation(name: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The activation of that name, or the function itself; ValueError lists the names there are."""
-    if callable(name):
-        return name
-    if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}; known are {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
+class Activation(nn.Module):
+    """A function as a module, so that hooks and tools find it."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+    def extra_repr(self) -> str:
+        """The function's name."""
+        return getattr(self.function, "__name__", repr(self.function))
+
+
+def activation(chosen: str | Callable[[Tensor], Tensor]) -> nn.Module:
+    """The activation of that name, a function or a module; ValueError lists the names there are."""
+    if isinstance(chosen, nn.Module):
+        return chosen
+    if not isinstance(chosen, str):
+        return Activation(chosen)
+    if chosen not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {chosen!r}; known are {', '.join(ACTIVATIONS)}")
+    return Activation(ACTIVATIONS[chosen])
 
 
 class ClapProjectionLayer(nn.Module):

@@ -46,24 +46,22 @@ class WindowPlan:
         return (self.padded_height, self.padded_width) != (self.height, self.width)
 
     def partition(self, grid: Tensor) -> Tensor:
-        """Fill up, shift, cut `(batch, height * width, channels)` to `(batch, windows * side * side, channels)`."""
-        batch, _, channels = grid.shape
-        grid = grid.view(batch, self.height, self.width, channels)
+        """Fill up, shift, cut `(batch, height * width, channels)` to `(batch * windows, side * side, channels)`."""
+        grid = grid.reshape(-1, self.height, self.width, grid.shape[-1])
         fill = (0, 0, 0, self.padded_width - self.width, 0, self.padded_height - self.height)
         grid = torch.nn.functional.pad(grid, fill) if self.is_padded else grid
         grid = grid.roll((-self.shift, -self.shift), (1, 2)) if self.shift else grid
         rows, columns = self.padded_height // self.side, self.padded_width // self.side
-        windows = grid.view(batch, rows, self.side, columns, self.side, channels).transpose(2, 3)
-        return windows.reshape(batch, -1, channels)
+        windows = grid.reshape(-1, rows, self.side, columns, self.side, grid.shape[-1]).transpose(2, 3)
+        return windows.flatten(0, 2).flatten(1, 2)
 
     def merge(self, windows: Tensor) -> Tensor:
         """Undo `partition`."""
-        batch, _, channels = windows.shape
         rows, columns = self.padded_height // self.side, self.padded_width // self.side
-        grid = windows.view(batch, rows, columns, self.side, self.side, channels).transpose(2, 3)
-        grid = grid.reshape(batch, self.padded_height, self.padded_width, channels)
+        grid = windows.reshape(-1, rows, columns, self.side, self.side, windows.shape[-1]).transpose(2, 3)
+        grid = grid.flatten(3, 4).flatten(1, 2)
         grid = grid.roll((self.shift, self.shift), (1, 2)) if self.shift else grid
-        return grid[:, : self.height, : self.width].reshape(batch, -1, channels)
+        return grid[:, : self.height, : self.width].flatten(1, 2)
 
     def order(self) -> Tensor:
         """Index `(height * width,)` of the token at each place in window order.
@@ -76,23 +74,23 @@ class WindowPlan:
         tokens = torch.arange(self.height * self.width)
         return self.partition(tokens.view(1, -1, 1)).flatten()
 
-    def shift_mask(self) -> Tensor | None:
+    def shift_mask(self, device: torch.device | None = None) -> Tensor | None:
         """What to add to attention scores `(windows, side * side, side * side)`: 0 or `OUTSIDE`; None unshifted."""
         if self.shift == 0:
             return None
-        rows = shift_regions(self.padded_height, self.side, self.shift)
-        columns = shift_regions(self.padded_width, self.side, self.shift)
+        rows = shift_regions(self.padded_height, self.side, self.shift, device)
+        columns = shift_regions(self.padded_width, self.side, self.shift, device)
         regions = (rows[:, None] * 3 + columns[None, :]).view(1, -1, 1)
         # The regions are those of the shifted grid already.
         whole = WindowPlan(self.padded_height, self.padded_width, self.side, 0)
-        windows = whole.partition(regions).view(-1, self.side * self.side)
+        windows = whole.partition(regions).squeeze(-1)
         apart = windows[:, :, None] != windows[:, None, :]
-        return torch.zeros(apart.shape).masked_fill_(apart, OUTSIDE)
+        return torch.zeros(apart.shape, device=device).masked_fill(apart, OUTSIDE)
 
 
-def shift_regions(length: int, side: int, shift: int) -> Tensor:
+def shift_regions(length: int, side: int, shift: int, device: torch.device | None = None) -> Tensor:
     """Along one axis of a shifted grid: 0 for whole windows, 1 and 2 for the parts of the one that wraps around."""
-    places = torch.arange(length)
+    places = torch.arange(length, device=device)
     return (places >= length - side).long() + (places >= length - shift).long()
 
 
@@ -104,7 +102,7 @@ def relative_position_index(side: int) -> Tensor:
     return down * (2 * side - 1) + right
 
 
-def top_left(side: int, shrunk: int) -> Tensor:
+def top_left(side: int, shrunk: int, device: torch.device | None = None) -> Tensor:
     """Places in a window of `side` that a window of side `shrunk` occupies: `(shrunk * shrunk,)`."""
-    places = torch.arange(side * side).view(side, side)
+    places = torch.arange(side * side, device=device).view(side, side)
     return places[:shrunk, :shrunk].flatten()

@@ -62,7 +62,7 @@ class Detector:
         self.precision = choose_precision(model.precision, has_bf16(self.device), probe)
         if self.precision == torch.float32 != self._tower.dtype:  # the probe failed: its rounding cannot be undone
             self._tower = self._load_tower()
-        self._tower.to(self.precision)
+        self._tower.to(self.precision).prepare_for_inference()
         self._device_batches = self._record_batches() if self.device.type == "cuda" else None
 
     def _record_batches(self) -> DeviceBatches | None:
@@ -175,6 +175,7 @@ class Detector:
         _logger.info("embedding %d texts with the text tower of %s", len(texts), self.checkpoint)
         tokenizer = ClapTokenizer.from_source(self._source)
         tower = ClapTextModelWithProjection.from_pretrained(self.checkpoint, revision=self._source.revision)
+        tower.prepare_for_inference()
         rows = []
         with torch.inference_mode():
             for first in range(0, len(texts), _TEXTS_AT_ONCE):

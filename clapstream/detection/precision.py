@@ -79,7 +79,7 @@ def probe_cosine(
     """Cosine of the probe window's embedding in `dtype` with that of the tower as it is, in single precision.
 
     The latter does not depend on the machine, so the cache remembers it: most starts run the tower in `dtype` only.
-    The tower is left in `dtype`: a copy would double the memory that a start needs.
+    The tower is left in `dtype` and prepared for inference: a copy would double the memory that a start needs.
     """
     device = tower.device
     batch = extractor(probe_window(), sampling_rate=RATE_HZ, return_tensors="pt", device=device, seed=0)
@@ -93,7 +93,7 @@ def probe_cosine(
         return embedding
 
     exact = cache.sound(PROBE_NAME, embed)
-    tower.to(dtype)
+    tower.to(dtype).prepare_for_inference()
     return float(exact @ embed())
 
 

@@ -47,7 +47,7 @@ class ClapEmbedder:
 
     def __init__(self, checkpoint: str, device: str = "auto") -> None:
         self._device = choose_device(device)
-        self._model = ClapModel.from_pretrained(checkpoint).eval().to(self._device)
+        self._model = ClapModel.from_pretrained(checkpoint).to(self._device).prepare_for_inference()
         self._processor = ClapProcessor.from_pretrained(checkpoint)
 
     @torch.inference_mode()

@@ -8,9 +8,10 @@ from random_weights import randomise
 from test_audio_parity import SMALL, pair_of_models, spectrograms, transformers
 from transformers.models.clap.modeling_clap import ClapAudioSelfAttention
 
-from clapstream.clap.audio import ClapAudioModel, bands_of
+from clapstream.clap.audio import ClapAudioModel
+from clapstream.clap.audio_encoder import bands_of
 from clapstream.clap.config import ClapAudioConfig
-from clapstream.clap.reorder import Reorder, permute
+from clapstream.clap.reorder import Reorder
 from clapstream.clap.windows import WindowPlan, relative_position_index
 
 grids = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 6), st.integers(0, 5)).filter(
@@ -23,13 +24,13 @@ def test_merging_undoes_partitioning(grid):
     plan = WindowPlan(*grid)
     tokens = torch.randn(2, plan.height * plan.width, 3)
     windows = plan.partition(tokens)
-    assert windows.shape == (2, plan.padded_height * plan.padded_width, 3)
+    assert windows.shape == (2 * plan.padded_height * plan.padded_width // plan.side**2, plan.side**2, 3)
     assert torch.equal(plan.merge(windows), tokens)
     if plan.is_padded:
         with pytest.raises(ValueError, match="do not divide"):
             plan.order()
     else:
-        assert torch.equal(tokens[:, plan.order()], windows)
+        assert torch.equal(tokens[:, plan.order()], windows.reshape(tokens.shape))
 
 
 @given(grids.filter(lambda grid: grid[3] > 0))
@@ -63,11 +64,10 @@ def test_relative_positions_are_those_of_transformers():
 def test_reordering_there_and_back():
     plan = WindowPlan(8, 8, 4, 2)
     own, order = torch.arange(64), plan.order()
-    tokens = torch.randn(2, 64, 3, dtype=torch.float64, requires_grad=True)
+    tokens = torch.randn(2, 64, 3)
     there, back = Reorder(own, order), Reorder(order, own)
     assert torch.equal(there(tokens), tokens[:, order])
     assert torch.equal(back(there(tokens)), tokens)
-    assert torch.autograd.gradcheck(lambda x: permute(x, order, order.argsort()), tokens)
     assert not Reorder(order, order).is_needed
 
 
@@ -188,7 +188,7 @@ def test_drop_path_leaves_whole_branches_out():
     model = ClapAudioModel(config)
     layer = model.audio_encoder.layers[-1].blocks[-1].train()
     branch = torch.ones(400, 4, 2)
-    dropped = layer._drop_path(branch)
+    dropped = layer.drop_path(branch)
     assert sorted(set(dropped.flatten().tolist())) == pytest.approx([0.0, 10.0])
     assert 10 < int((dropped[:, 0, 0] > 0).sum()) < 90
-    assert torch.equal(layer.eval()._drop_path(branch), branch)
+    assert torch.equal(layer.eval().drop_path(branch), branch)

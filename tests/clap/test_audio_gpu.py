@@ -23,13 +23,16 @@ def test_features():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["three stages", "padded windows", "fused"])
-def test_tower(name, dtype):
+@pytest.mark.parametrize("prepared", [False, True])
+def test_tower(name, dtype, prepared):
     config, frames = GEOMETRIES[name]
     _, model = pair_of_models(config)
     inputs = spectrograms(config, frames)
     with torch.inference_mode():
         expected = model(**inputs).pooler_output
         model.to("cuda", dtype)
+        if prepared:
+            model.prepare_for_inference()
         found = model(**{name: value.cuda() for name, value in inputs.items()}).pooler_output
     assert found.dtype == dtype
     assert torch.nn.functional.cosine_similarity(found.float().cpu(), expected).min() > 0.999

@@ -190,7 +190,7 @@ def test_tuples_leave_out_what_is_missing():
     assert len(model(INPUT_IDS, return_dict=False)) == 1
     output = model(INPUT_IDS, output_hidden_states=True)
     assert output.pooler_output is None
-    assert output.keys() == ("last_hidden_state", "hidden_states")
+    assert list(output.keys()) == ["last_hidden_state", "hidden_states"]
     assert output[0] is output["last_hidden_state"] is output.last_hidden_state
     assert "pooler_output" not in output
     with pytest.raises(KeyError):

@@ -101,3 +101,4 @@ def test_the_probe_compares_with_single_precision_which_runs_once_for_a_checkpoi
         cosine = probe_cosine(tower, extractor, EmbeddingCache(tmp_path / "cache", "f"), torch.bfloat16)
         assert cosine == pytest.approx(expected, abs=1e-3)
         assert tower.runs == runs
+        assert tower.is_prepared_for_inference

@@ -1,0 +1,131 @@
+"""Modules that only infer refuse whatever would change the weights that they were made of.
+
+They hold weights in a form that could not follow a change, and serving the old ones silently would be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NoReturn, Self
+
+import torch
+from torch import Tensor, nn
+
+from clapstream.clap.tracing import is_tracing
+
+
+class InferenceOnlyError(RuntimeError):
+    """What was asked for needs a model that was not prepared for inference."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: this model was prepared for inference and its weights are packed; load it again, or take a "
+            "copy (copy.deepcopy) before prepare_for_inference()"
+        )
+
+
+class InferenceOnly(nn.Module):
+    """A module made of another one's weights, of which it holds copies."""
+
+    dissolved: ClassVar[frozenset[str]] = frozenset()
+    """Attributes of the module it was made of that are gone."""
+
+    example: Tensor
+    """An empty tensor on the device and in the precision that it was prepared for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).dissolved:
+            raise AttributeError(str(InferenceOnlyError(f"{type(self).__name__} has no {name}")))
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).dissolved:
+            raise InferenceOnlyError(f"cannot replace {name}")
+        super().__setattr__(name, value)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode; InferenceOnlyError for training mode."""
+        if mode:
+            raise InferenceOnlyError("cannot train")
+        return super().train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Stay without gradients; InferenceOnlyError if they are asked for."""
+        if requires_grad:
+            raise InferenceOnlyError("cannot train")
+        return super().requires_grad_(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        refuse_conversion(fn, self.example)
+        return self
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise InferenceOnlyError("cannot load weights")
+
+    def accept(self, inputs: Tensor) -> Tensor:
+        """The inputs in the prepared precision.
+
+        Raises:
+            InferenceOnlyError: a gradient would have to flow back, or the module is compiled, traced or exported.
+        """
+        if is_tracing():
+            raise InferenceOnlyError("cannot compile, trace or export")
+        if torch.is_grad_enabled() and (inputs.requires_grad or any(p.requires_grad for p in self.parameters())):
+            raise InferenceOnlyError("cannot compute gradients")
+        return inputs.to(self.example.dtype)
+
+
+class Preparable(nn.Module):
+    """A model that can be prepared for inference, once and for good."""
+
+    @property
+    def is_prepared_for_inference(self) -> bool:
+        """Whether any part of it holds packed weights."""
+        return any(isinstance(module, InferenceOnly) for module in self.modules())
+
+    def prepare_for_inference(self) -> Self:
+        """Pack the weights and take the fast paths, in place; the same numbers, for inference only.
+
+        Choose device and precision before. Afterwards the model refuses, with an InferenceOnlyError, training,
+        gradients, other weights, another device or precision, compilation and export. Parameters that were packed
+        are no longer the model's, and whoever still holds them finds them empty. Copies, pickles, `state_dict` and
+        `save_pretrained` work; the latter two give the original weights. A layer with hooks, an adapter or a
+        parametrization is left as it is and called as before.
+        """
+        from clapstream.clap.inference import prepare  # knows the modules of the models, which import this one
+
+        if not self.is_prepared_for_inference:
+            prepare(self)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; InferenceOnlyError for training a model prepared for inference."""
+        if mode and self.is_prepared_for_inference:
+            raise InferenceOnlyError("cannot train")
+        return super().train(mode)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As in `torch.nn.Module`; InferenceOnlyError for gradients of a model prepared for inference."""
+        if requires_grad and self.is_prepared_for_inference:
+            raise InferenceOnlyError("cannot train")
+        return super().requires_grad_(requires_grad)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any, **options: Any) -> Any:
+        """As in `torch.nn.Module`; InferenceOnlyError for a model prepared for inference."""
+        if self.is_prepared_for_inference:
+            raise InferenceOnlyError("cannot load weights")
+        return super().load_state_dict(state_dict, *arguments, **options)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        prepared = next((module for module in self.modules() if isinstance(module, InferenceOnly)), None)
+        if prepared is None:
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+        refuse_conversion(fn, prepared.example)
+        return self
+
+
+def refuse_conversion(fn: Callable[[Tensor], Tensor], example: Tensor) -> None:
+    """Raise InferenceOnlyError for a conversion (as `nn.Module.to` makes it) that is one for the example tensor."""
+    converted = fn(example)
+    if (converted.device, converted.dtype) != (example.device, example.dtype):
+        raise InferenceOnlyError(f"cannot convert to {converted.dtype} on {converted.device}")

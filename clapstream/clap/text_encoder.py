@@ -1,0 +1,222 @@
+"""The modules of the text tower: a RoBERTa encoder (Liu et al. 2019) with the names of Hugging Face's CLAP."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clapstream.clap.config import ClapTextConfig
+from clapstream.clap.gradient_checkpointing import LayerStack
+from clapstream.clap.inference_only import Preparable
+from clapstream.clap.projection import activation
+from clapstream.clap.tracing import is_tracing
+
+
+class ClapTextEmbeddings(nn.Module):
+    """Word, position and token type embeddings, summed and normalised."""
+
+    position_ids: Tensor
+    token_type_ids: Tensor
+
+    def __init__(self, config: ClapTextConfig) -> None:
+        super().__init__()
+        self.padding_idx = config.pad_token_id
+        self.absolute = config.position_embedding_type == "absolute"
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=self.padding_idx)
+        self.position_embeddings = nn.Embedding(
+            config.max_position_embeddings, config.hidden_size, padding_idx=self.padding_idx
+        )
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        # Constants that published checkpoints hold nevertheless.
+        positions = torch.arange(config.max_position_embeddings)[None]
+        self.register_buffer("position_ids", positions)
+        self.register_buffer("token_type_ids", torch.zeros_like(positions))
+
+    def forward(
+        self,
+        input_ids: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> Tensor:
+        """Embeds token ids `(batch, tokens)`, or words embedded already, as `(batch, tokens, hidden)`."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        if position_ids is None:
+            position_ids = self.number_positions(input_ids, inputs_embeds)
+        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if token_type_ids is None:
+            token_type_ids = torch.zeros(words.shape[:2], dtype=torch.long, device=words.device)
+        embeddings = words + self.token_type_embeddings(token_type_ids)
+        if self.absolute:
+            embeddings = embeddings + self.position_embeddings(position_ids)
+        return cast(Tensor, self.dropout(self.LayerNorm(embeddings)))
+
+    def number_positions(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """Positions `(batch, tokens)` that start after `padding_idx`, which is every padding token's position.
+
+        Padding cannot be told apart in `inputs_embeds`, so there every place counts.
+        """
+        if input_ids is None:
+            assert inputs_embeds is not None
+            real = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
+        else:
+            real = input_ids.ne(self.padding_idx).long()
+        positions = real.cumsum(dim=1) * real + self.padding_idx
+        longest = self.position_ids.shape[1] - self.padding_idx - 1
+        if is_tracing():  # a graph cannot depend on the values
+            return positions
+        if real.shape[1] > longest and int(positions.max()) >= self.position_ids.shape[1]:
+            raise ValueError(f"text of {real.shape[1]} tokens; this model reads at most {longest}")
+        return positions
+
+
+class ClapTextSelfAttention(nn.Module):
+    """Multi-head attention, with relative positions if the configuration asks for them (Shaw et al. 2018)."""
+
+    def __init__(self, config: ClapTextConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.head_size = config.hidden_size // config.num_attention_heads
+        self.position_embedding_type = config.position_embedding_type
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+        if self.position_embedding_type != "absolute":
+            self.distance_embedding = nn.Embedding(2 * config.max_position_embeddings - 1, self.head_size)
+
+    def forward(
+        self, hidden_states: Tensor, bias: Tensor | None, output_attentions: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Maps `(batch, tokens, hidden)` to the same shape; `bias` `(batch, 1, ..., tokens)` joins the scores.
+
+        The second result is the probabilities `(batch, heads, tokens, tokens)` if they are asked for.
+        """
+        query, key, value = (
+            project(hidden_states).unflatten(-1, (self.heads, self.head_size)).transpose(1, 2)
+            for project in (self.query, self.key, self.value)
+        )
+        if self.position_embedding_type != "absolute":
+            relative = self.relative_scores(query, key) * self.head_size**-0.5
+            bias = relative if bias is None else relative + bias
+        if output_attentions:
+            context, probabilities = self.attend_explicitly(query, key, value, bias)
+        else:
+            dropout = self.dropout.p if self.training else 0.0
+            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+            probabilities = None
+        return context.transpose(1, 2).flatten(2), probabilities
+
+    def attend_explicitly(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What SDPA computes, with the probabilities it keeps to itself."""
+        scores = query @ key.transpose(-1, -2) * self.head_size**-0.5
+        if bias is not None:
+            scores = scores + bias
+        probabilities = self.dropout(scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype))
+        return probabilities @ value, probabilities
+
+    def relative_scores(self, query: Tensor, key: Tensor) -> Tensor:
+        """Scores `(batch, heads, tokens, tokens)` of the distance between a query's and a key's place, unscaled."""
+        tokens = query.shape[2]
+        places = torch.arange(tokens, device=query.device)
+        zero = (self.distance_embedding.num_embeddings - 1) // 2
+        distances = self.distance_embedding(places[:, None] - places[None, :] + zero)
+        scores = torch.einsum("bhld,lrd->bhlr", query, distances)
+        if self.position_embedding_type == "relative_key_query":
+            scores = scores + torch.einsum("bhrd,lrd->bhlr", key, distances)
+        return scores
+
+
+class ResidualOutput(nn.Module):
+    """Projects a block's result, adds what went into the block and normalises the sum."""
+
+    def __init__(self, config: ClapTextConfig, input_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(input_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
+        return cast(Tensor, self.LayerNorm(self.dropout(self.dense(hidden_states)) + residual))
+
+
+class ClapTextAttention(nn.Module):
+    """Attention with its residual connection."""
+
+    def __init__(self, config: ClapTextConfig) -> None:
+        super().__init__()
+        self.self = ClapTextSelfAttention(config)
+        self.output = ResidualOutput(config, config.hidden_size)
+
+    def forward(
+        self, hidden_states: Tensor, bias: Tensor | None, output_attentions: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        context, probabilities = self.self(hidden_states, bias, output_attentions)
+        return self.output(context, hidden_states), probabilities
+
+
+class ClapTextIntermediate(nn.Module):
+    """The widening half of the feed-forward block."""
+
+    def __init__(self, config: ClapTextConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.intermediate_act_fn = activation(config.hidden_act)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return cast(Tensor, self.intermediate_act_fn(self.dense(hidden_states)))
+
+
+class ClapTextLayer(nn.Module):
+    """One transformer layer, normalised after each block."""
+
+    def __init__(self, config: ClapTextConfig) -> None:
+        super().__init__()
+        self.attention = ClapTextAttention(config)
+        self.intermediate = ClapTextIntermediate(config)
+        self.output = ResidualOutput(config, config.intermediate_size)
+
+    def forward(
+        self, hidden_states: Tensor, bias: Tensor | None, output_attentions: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        attended, probabilities = self.attention(hidden_states, bias, output_attentions)
+        return self.output(self.intermediate(attended), attended), probabilities
+
+
+class ClapTextEncoder(Preparable, LayerStack):
+    """The stack of layers."""
+
+    def __init__(self, config: ClapTextConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(ClapTextLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(
+        self, hidden_states: Tensor, bias: Tensor | None, output_attentions: bool
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        """The embeddings and every layer's output, and every layer's attention probabilities."""
+        states, attentions = [hidden_states], []
+        for layer in self.layer:
+            hidden_states, probabilities = self.run_layer(layer, states[-1], bias, output_attentions)
+            states.append(hidden_states)
+            attentions.append(probabilities)
+        return tuple(states), tuple(attentions)
+
+
+class ClapTextPooler(nn.Module):
+    """The sentence in one vector `(batch, hidden)`: its first token, through a dense layer and tanh."""
+
+    def __init__(self, config: ClapTextConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = nn.Tanh()
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        return cast(Tensor, self.activation(self.dense(hidden_states[:, 0])))
