@@ -44,9 +44,8 @@ class Stream(LiveSource):
         backoff: Backoff | None = None,
     ) -> None:
         """Take the URL, which may carry a password: it is neither shown nor logged. `transport` is RTSP's."""
-        super().__init__(name, backoff or Backoff(), STALL_SECONDS)
+        super().__init__(name, ChannelChoice(name, channel), backoff or Backoff(), STALL_SECONDS)
         self._url = url
-        self._channel = ChannelChoice(name, channel)
         self._ways = ways_to_open(url, transport)
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
