@@ -47,6 +47,7 @@ class Stream(LiveSource):
         super().__init__(name, ChannelChoice(name, channel), backoff or Backoff(), STALL_SECONDS)
         self._url = url
         self._ways = ways_to_open(url, transport)
+        self._served_way: dict[str, str] | None = None
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the stream, for ever; SourceError where PyAV is missing."""
@@ -77,9 +78,11 @@ class Stream(LiveSource):
         try:
             opened = await self._handover.opened()
         except StreamBrokenError:
-            if reader.way is not None:  # it was let in, but not served: ask another way next time
+            if reader.way is not None and reader.way is not self._served_way:
+                # It was let in, but never served that way: ask another way next time.
                 self._ways = [way for way in self._ways if way is not reader.way] + [reader.way]
             raise
+        self._served_way = reader.way
         self._stall_seconds = SEGMENT_SECONDS if reader.segmented else STALL_SECONDS
         return opened
 
