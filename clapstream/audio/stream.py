@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -17,6 +18,8 @@ from clapstream.audio.source import SourceError
 from clapstream.audio.stream_reader import StreamReader
 from clapstream.backoff import Backoff
 from clapstream.urls import shown_url
+
+_logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 5.0
 """A stream without sound for this long is lost, whatever else it sends."""
@@ -67,8 +70,12 @@ class Stream(LiveSource):
         thread.start()
         try:
             yield await self._until_opened(reader)
+            told = False
             while True:
                 yield await handover.get()
+                if handover.overflowed and not told:
+                    told = True
+                    _logger.warning("source %s: audio buffer overflow: the computer is too busy", self.name)
         finally:
             handover.close()
             await asyncio.to_thread(thread.join, CLOSE_SECONDS)
