@@ -100,6 +100,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 
 port, protocols, refuses_audio_alone, pipeline = sys.argv[1], sys.argv[2], sys.argv[3] == "True", sys.argv[4]
+muted = int(sys.argv[5])
 Gst.init(None)
 server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
@@ -108,6 +109,14 @@ factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(pipeline)
 if protocols == "udp":
     factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
+clients = []
+
+def configure(factory, made):
+    clients.append(made)
+    if len(clients) == muted:
+        made.get_element().get_by_name("gate").set_property("drop-probability", 1.0)
+
+factory.connect("media-configure", configure)
 server.get_mount_points().add_factory("/camera", factory)
 media = {}
 
@@ -135,7 +144,7 @@ CAMERA = (
     "( videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 ! jpegenc"
     " ! rtpjpegpay name=pay0 pt=26 "
     "audiotestsrc is-live=true samplesperbuffer=441 freq=440 {audio} ! audio/x-raw,rate=44100,channels=1"
-    " ! audioresample ! audio/x-raw,rate=8000 ! alawenc ! rtppcmapay name=pay1 pt=8 )"
+    " ! audioresample ! audio/x-raw,rate=8000 ! alawenc ! identity name=gate ! rtppcmapay name=pay1 pt=8 )"
 )
 """A camera with MJPEG video and PCMA sound."""
 
@@ -155,9 +164,12 @@ class RtspServer:
 
 @contextmanager
 def serving_rtsp(
-    folder: Path, *, audio: str = "", protocols: str = "all", refuses_audio_alone: bool = False
+    folder: Path, *, audio: str = "", protocols: str = "all", refuses_audio_alone: bool = False, muted: int = 0
 ) -> Iterator[RtspServer]:
-    """Serve a camera; `audio` are properties of its test tone, `protocols` is all or udp."""
+    """Serve a camera; `audio` are properties of its test tone, `protocols` is all or udp.
+
+    The `muted` connection, counted from 1, is let in and gets no sound.
+    """
     probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True).returncode:
         pytest.skip("needs the packages python3-gi and gir1.2-gst-rtsp-server-1.0")
@@ -165,7 +177,7 @@ def serving_rtsp(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = RtspServer(port, folder / f"rtsp-{port}.log")
-    arguments = [str(port), protocols, str(refuses_audio_alone), CAMERA.format(audio=audio)]
+    arguments = [str(port), protocols, str(refuses_audio_alone), CAMERA.format(audio=audio), str(muted)]
     with server._log.open("w") as log:
         process = subprocess.Popen([SYSTEM_PYTHON, "-c", RTSP_SERVER, *arguments], stdout=log, stderr=sys.stderr)
     try:

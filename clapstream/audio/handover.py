@@ -32,6 +32,7 @@ class Handover:
     def __init__(self, most_blocks: int) -> None:
         """Take how many blocks to keep for a consumer that is late."""
         self.closed = threading.Event()
+        self.overflowed = False
         self.received = False
         self.received_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
@@ -95,6 +96,7 @@ class Handover:
             self._loop.call_soon_threadsafe(function, argument)
 
     def _put(self, block: Block) -> None:
+        self.overflowed = self.overflowed or len(self._blocks) == self._most_blocks
         self._blocks.append(block)
         self._newest_heard = datetime.now(UTC)
         self._changed.set()

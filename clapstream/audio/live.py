@@ -9,13 +9,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
+from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.recovery import StreamBrokenError, keep_streaming
 from clapstream.audio.source import BLOCK_SECONDS
 from clapstream.backoff import Backoff
 
 _logger = logging.getLogger(__name__)
 
-SILENT_FRAMES = 60 * RATE_HZ
+SILENT_SECONDS = 60.0
 """So much digital silence tells of a muted microphone: a real one always hears its own noise."""
 
 BLOCK_FRAMES = round(BLOCK_SECONDS * RATE_HZ)
@@ -28,15 +29,18 @@ class LiveSource(ABC):
     `first_frame` is sound that was lost: it is counted. When the wall clock is set, `StreamClock` follows.
     """
 
-    def __init__(self, name: str, backoff: Backoff, stall_seconds: float) -> None:
-        """Take the user's name for it, the delays between attempts, and how long it may deliver no sound."""
+    def __init__(self, name: str, channel: ChannelChoice, backoff: Backoff, stall_seconds: float) -> None:
+        """Take the user's name for it, what chooses its channel, and how long it may deliver no sound.
+
+        `backoff` has the delays between attempts.
+        """
         self.name = name
         self.dropped_blocks = 0
         self.silent = False
+        self._channel = channel
         self._backoff = backoff
         self._stall_seconds = stall_seconds
         self._opened = 0
-        self._silent_frames = 0
 
     @property
     def reconnects(self) -> int:
@@ -71,7 +75,7 @@ class LiveSource(ABC):
                     raise StreamBrokenError(self._stall_reason()) from None
                 if isinstance(item, Block):
                     self._count_dropped(item.first_frame - end_frame)
-                    self._watch_silence(item)
+                    self._watch_silence()
                     end_frame = item.end_frame
                 else:
                     self._opened += 1
@@ -82,14 +86,9 @@ class LiveSource(ABC):
         if missing_frames > 0:
             self.dropped_blocks += -(-missing_frames // BLOCK_FRAMES)
 
-    def _watch_silence(self, block: Block) -> None:
-        if block.samples.any():
-            self._silent_frames = 0
-            self.silent = False
-            return
-        self._silent_frames += len(block.samples)
-        if self._silent_frames >= SILENT_FRAMES and not self.silent:
-            self.silent = True
+    def _watch_silence(self) -> None:
+        was_silent, self.silent = self.silent, self._channel.silent_seconds >= SILENT_SECONDS
+        if self.silent and not was_silent:
             _logger.warning(
                 "source %s: nothing but digital silence for a minute: is the microphone muted?", self.name
             )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
+from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.handover import BURST_SECONDS, Pace
 from clapstream.audio.live import LiveSource
 from clapstream.audio.pcm_input import PcmFormat, PcmInput
@@ -60,13 +61,15 @@ class LivePcm(LiveSource):
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
         """Take what the input cannot tell, and which channel is heard; `input_stream` None is standard input."""
-        super().__init__(name, Backoff(0.0, 0.0), stall_seconds)  # waiting for sound is all there is to try
-        self._format = PcmFormat(rate_hz, channels, channel)
+        backoff = Backoff(0.0, 0.0)  # waiting for sound is all there is to try
+        super().__init__(name, ChannelChoice(name, channel), backoff, stall_seconds)
+        self._format = PcmFormat(rate_hz, channels)
         self._input = input_stream
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the pipe's blocks until it is closed; SourceError if it is a terminal."""
-        with PcmInput(self.name, self._input or sys.stdin.buffer, self._format) as self._pcm:
+        source = self._input or sys.stdin.buffer
+        with PcmInput(self.name, source, self._format, self._channel) as self._pcm:
             self._pcm.discard_waiting()
             with contextlib.suppress(_InputEndedError):
                 async with aclosing(super().items()) as items:

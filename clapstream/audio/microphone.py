@@ -54,17 +54,16 @@ class Microphone(LiveSource):
         """
         if channel != "mix" and channel_index(channel) < 0:
             raise ValueError(f"channel must be mix, left, right or an index from 0, not {channel!r}")
-        super().__init__(name, backoff or Backoff(), stall_seconds)
+        super().__init__(name, ChannelChoice(name, channel), backoff or Backoff(), stall_seconds)
         self._device = device
-        self._channel = channel
+        self._wanted_channel = channel
         self._capture = capture
         self._clock_watch = clock_watch
         self._now = now
-        self._channel_choice = ChannelChoice(name, channel)
 
     async def _stream(self) -> AsyncGenerator[StreamOpened | Block, None]:
         """Give one stream; StreamBrokenError when it is lost."""
-        capture = await self._capture(self._device, self._channel)
+        capture = await self._capture(self._device, self._wanted_channel)
         try:
             try:
                 async with asyncio.timeout(OPEN_SECONDS):
@@ -99,7 +98,7 @@ class Microphone(LiveSource):
         """Return `(frames,)` of the chosen channel; StreamBrokenError if the device lacks it."""
         samples, _ = sane_samples(sound.samples)
         try:
-            return self._channel_choice.mono(samples, rate_hz)
+            return self._channel.mono(samples, rate_hz)
         except LookupError as error:
             raise StreamBrokenError(str(error)) from error
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from clapstream.audio.block import SourceItem, StreamOpened
+from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.pcm_input import PcmFormat, PcmInput
 from clapstream.audio.resampling import StreamResampler
 
@@ -35,14 +36,16 @@ class Pcm:
         self.dropped_blocks = 0
         self.reconnects = 0
         self.silent = False
-        self._format = PcmFormat(rate_hz, channels, channel)
+        self._format = PcmFormat(rate_hz, channels)
+        self._channel = ChannelChoice(name, channel)
         self._input = input_stream
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the input's blocks; SourceError if it is a terminal."""
         resampler = StreamResampler(self._format.rate_hz)
         opened, frame = False, 0
-        with PcmInput(self.name, self._input or sys.stdin.buffer, self._format) as pcm:
+        source = self._input or sys.stdin.buffer
+        with PcmInput(self.name, source, self._format, self._channel) as pcm:
             while (samples := await pcm.read()) is not None:
                 if not opened:
                     opened = True

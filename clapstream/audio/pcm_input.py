@@ -28,8 +28,6 @@ class PcmFormat:
 
     rate_hz: int
     channels: int
-    channel: str | int = "mix"
-    """Which of them is heard: mix, left, right or an index from 0."""
 
     @property
     def frame_bytes(self) -> int:
@@ -40,12 +38,12 @@ class PcmFormat:
 class PcmInput:
     """Gives mono samples of a pipe, or of a file, which never blocks for long. A context manager."""
 
-    def __init__(self, name: str, source: BinaryIO, pcm_format: PcmFormat) -> None:
-        """Take the source's name and its input; SourceError if that is a terminal."""
+    def __init__(self, name: str, source: BinaryIO, pcm_format: PcmFormat, channel: ChannelChoice) -> None:
+        """Take the source's name, its input and the channel to hear; SourceError if the input is a terminal."""
         if source.isatty():
             raise SourceError(f"source {name}: standard input is a terminal; pipe 16-bit samples into it")
         self._format = pcm_format
-        self._channel = ChannelChoice(name, pcm_format.channel)
+        self._channel = channel
         self._rest = b""
         self._descriptor = os.dup(source.fileno())
         self._loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -17,6 +18,8 @@ from clapstream.audio.source import SourceError
 from clapstream.audio.stream_reader import StreamReader
 from clapstream.backoff import Backoff
 from clapstream.urls import shown_url
+
+_logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 5.0
 """A stream without sound for this long is lost, whatever else it sends."""
@@ -44,10 +47,10 @@ class Stream(LiveSource):
         backoff: Backoff | None = None,
     ) -> None:
         """Take the URL, which may carry a password: it is neither shown nor logged. `transport` is RTSP's."""
-        super().__init__(name, backoff or Backoff(), STALL_SECONDS)
+        super().__init__(name, ChannelChoice(name, channel), backoff or Backoff(), STALL_SECONDS)
         self._url = url
-        self._channel = ChannelChoice(name, channel)
         self._ways = ways_to_open(url, transport)
+        self._served_way: dict[str, str] | None = None
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the stream, for ever; SourceError where PyAV is missing."""
@@ -67,8 +70,12 @@ class Stream(LiveSource):
         thread.start()
         try:
             yield await self._until_opened(reader)
+            told = False
             while True:
                 yield await handover.get()
+                if handover.overflowed and not told:
+                    told = True
+                    _logger.warning("source %s: audio buffer overflow: the computer is too busy", self.name)
         finally:
             handover.close()
             await asyncio.to_thread(thread.join, CLOSE_SECONDS)
@@ -78,9 +85,11 @@ class Stream(LiveSource):
         try:
             opened = await self._handover.opened()
         except StreamBrokenError:
-            if reader.way is not None:  # it was let in, but not served: ask another way next time
+            if reader.way is not None and reader.way is not self._served_way:
+                # It was let in, but never served that way: ask another way next time.
                 self._ways = [way for way in self._ways if way is not reader.way] + [reader.way]
             raise
+        self._served_way = reader.way
         self._stall_seconds = SEGMENT_SECONDS if reader.segmented else STALL_SECONDS
         return opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,8 @@ class StreamReader:
                 reason = f"no answer, or none with audio, within {CONNECT_SECONDS:g} s"
         except av.FFmpegError as error:  # its own text and traceback would show the URL, password and all
             reason = error.strerror or "broken"
+            if error.errno == errno.EIO and self._handover.received:
+                reason = "the server closed the connection"
         # Not raised above: the failure would be its context, with all that its traceback holds.
         raise StreamBrokenError(reason)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 
 from clapstream.audio.devices import ServerInput, find_input
@@ -13,12 +17,15 @@ from clapstream.audio.sound_server import ServerSource, SoundServer, SoundServer
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, OK, complain
 
+LISTING_SECONDS = 10.0
+"""How long PortAudio may take to list its devices: through ALSA it waits for ever for a sound server that hangs."""
+
 
 def run(options: argparse.Namespace) -> int:
     """One line a microphone; a star marks the one that is heard where no device is configured."""
     sources, server_problem = _server_sources()
     try:
-        found = devices()
+        found = _portaudio_devices()
     except SourceError as error:
         complain(error)
         if not sources:
@@ -45,6 +52,29 @@ def _mark_default(
         [replace(each, default=each == source) for each in sources],
         [replace(each, default=each == default) for each in found],
     )
+
+
+def _portaudio_devices() -> list[Device]:
+    """The devices that PortAudio sees; SourceError where it is missing or does not answer."""
+    answer: Future[list[Device]] = Future()
+    stderr = None if sys.stderr is None else os.dup(2)
+
+    def ask() -> None:
+        try:
+            answer.set_result(devices())
+        except BaseException as error:  # whatever it is, whoever waits raises it
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # the command ends without it
+    try:
+        return answer.result(LISTING_SECONDS)
+    except TimeoutError:
+        if stderr is not None:  # sounddevice leads it to /dev/null until PortAudio has its list
+            os.dup2(stderr, 2)
+        raise SourceError(
+            f"PortAudio did not list its devices within {LISTING_SECONDS:g} s: PulseAudio or PipeWire may hang; "
+            "restart it, then try again"
+        ) from None
 
 
 def _server_sources() -> tuple[list[ServerSource], str]:

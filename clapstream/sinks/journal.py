@@ -95,14 +95,10 @@ class JournalSink:
         self._dropped_blocks[source] = update.dropped_blocks
         if dropped > 0 and source not in self._losing:
             self._losing.add(source)
-            _logger.warning(
-                "source %s: sound comes faster than it is taken; %d blocks were dropped", source, dropped
-            )
+            _logger.warning("source %s: audio lost: %d blocks of 0.1 s", source, dropped)
         elif dropped == 0 and source in self._losing:
             self._losing.discard(source)
-            _logger.info(
-                "source %s: no more sound is lost; %d blocks since the start", source, update.dropped_blocks
-            )
+            _logger.info("source %s: no more audio lost; %d blocks since the start", source, update.dropped_blocks)
 
 
 def _log_window(update: WindowHeard) -> None:

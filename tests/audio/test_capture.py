@@ -90,14 +90,24 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def is_capture(pid: str) -> bool:
+    """Whether a process is a capture process or a zombie: other tests' sound servers may run, too."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+    return not command or b"clapstream.audio.capture" in command
+
+
 def children() -> list[str]:
-    """The processes that this one started and that are not gone a moment later."""
+    """The capture processes that this one started and that are not gone a moment later."""
     deadline = time.monotonic() + 10.0
-    while running := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        if time.monotonic() > deadline:
-            break
+    while True:
+        started = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        running = [pid for pid in started if is_capture(pid)]
+        if not running or time.monotonic() > deadline:
+            return running
         time.sleep(0.05)
-    return running
 
 
 @asynccontextmanager

@@ -57,6 +57,25 @@ def test_formats_that_libsndfile_refuses(tmp_path: Path, name: str) -> None:
     assert claimed_seconds(path) == pytest.approx(2.0, abs=0.2)
 
 
+def test_amr(tmp_path: Path) -> None:
+    """The format of phones and dictaphones, written by PyAV: Debian's ffmpeg cannot."""
+    av = pytest.importorskip("av")
+    if "libopencore_amrnb" not in av.codecs_available:
+        pytest.skip("needs a PyAV that writes AMR")
+    tone = (np.sin(2 * np.pi * 440 * np.arange(16_000) / 8_000) * 16_000).astype(np.int16)
+    with av.open(str(tmp_path / "a.amr"), "w") as container:
+        track = container.add_stream("libopencore_amrnb", rate=8_000, layout="mono")
+        track.bit_rate = 12_200
+        for part in tone.reshape(-1, 1, 160):
+            frame = av.AudioFrame.from_ndarray(part, "s16", "mono")
+            frame.sample_rate = 8_000
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    samples = read_audio(tmp_path / "a.amr")
+    assert len(samples) / RATE_HZ == pytest.approx(2.0, abs=0.07)
+    assert frequency_hz(samples[RATE_HZ // 2 : RATE_HZ * 3 // 2]) == pytest.approx(440, abs=2)
+
+
 @pytest.mark.parametrize("codec", [["aac", "a.m4a"], ["aac", "a.mka"], ["libopus", "a.webm"], ["aac", "a.ts"]])
 def test_what_an_encoder_puts_before_the_sound_shifts_no_times(tmp_path: Path, codec: list[str]) -> None:
     click = np.zeros(2 * RATE_HZ, dtype=np.float32)

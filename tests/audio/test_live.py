@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
+from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.live import LiveSource
 from clapstream.backoff import Backoff
 
@@ -26,13 +27,16 @@ class ScriptedSource(LiveSource):
     """Gives a script; after its end nothing comes any more."""
 
     def __init__(self, *script: StreamOpened | Block) -> None:
-        super().__init__("porch", Backoff(0.0, 0.0), stall_seconds=0.1)
+        super().__init__("porch", ChannelChoice("porch", "mix"), Backoff(0.0, 0.0), stall_seconds=0.1)
         self.script = list(script)
         self.silent_after: list[bool] = []
 
     async def _stream(self) -> AsyncGenerator[StreamOpened | Block, None]:
         while self.script:
-            yield self.script.pop(0)
+            item = self.script.pop(0)
+            if isinstance(item, Block):
+                self._channel.mono(item.samples[:, np.newaxis], RATE_HZ)
+            yield item
             self.silent_after.append(self.silent)
         await asyncio.Event().wait()
 
@@ -68,3 +72,27 @@ class TestLiveSource:
 
     def test_a_stream_without_sound_is_lost(self) -> None:
         assert listen(ScriptedSource(OPENED, second(0)))[-1] == StreamLost("nothing came")
+
+
+class TestChannelsAndSilence:
+    @staticmethod
+    def silent_seconds(channel: str | int, *channels: np.ndarray) -> float:
+        choice = ChannelChoice("porch", channel)
+        for _ in range(3):
+            choice.mono(np.stack(channels, axis=1).astype(np.float32), len(channels[0]))
+        return choice.silent_seconds
+
+    NOISE = np.random.default_rng(4).uniform(-0.5, 0.5, RATE_HZ)
+    SILENCE = np.zeros(RATE_HZ)
+
+    def test_channels_that_cancel_each_other_out_are_no_silence(self) -> None:
+        assert self.silent_seconds("mix", self.NOISE, -self.NOISE) == 0
+        assert self.silent_seconds("mix", self.SILENCE, self.SILENCE) == 3
+
+    def test_only_the_chosen_channel_counts(self) -> None:
+        assert self.silent_seconds("left", self.NOISE, self.SILENCE) == 0
+        assert self.silent_seconds("right", self.NOISE, self.SILENCE) == 3
+
+    def test_the_silence_of_a_law_is_not_0(self) -> None:
+        assert self.silent_seconds("mix", self.SILENCE + 8 / 32_768) == 3
+        assert self.silent_seconds("mix", np.tile([8 / 32_768, -8 / 32_768], RATE_HZ // 2)) == 0

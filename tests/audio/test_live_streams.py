@@ -294,6 +294,22 @@ class TestRtsp:
             assert camera.log[-1] == "PLAY 2"
         assert isinstance(items[0], StreamOpened)
 
+    @pytest.mark.parametrize(
+        ("muted", "setups"),
+        [
+            pytest.param(1, ["1", "0", "1"], id="at first, it is asked for all"),
+            pytest.param(2, ["1", "1", "1"], id="later, it is asked as before"),
+        ],
+    )
+    def test_a_camera_that_lets_in_but_sends_no_sound(self, tmp_path: Path, muted: int, setups: list[str]) -> None:
+        def opened_after_silence(items: list[SourceItem]) -> bool:
+            return sum(isinstance(item, StreamOpened) for item in items) == muted
+
+        with serving_rtsp(tmp_path, audio="num-buffers=100", muted=muted) as camera:
+            listen(Stream("porch", camera.url, backoff=Backoff(0.0, 0.0)), opened_after_silence)
+            asked = [line.rpartition("=")[2] for line in camera.log if line.startswith("SETUP")]
+        assert asked == setups
+
     def test_a_camera_whose_sound_ends(self, tmp_path: Path) -> None:
         """With its video, of a camera that does not send the sound alone: nothing but video goes on."""
         with serving_rtsp(tmp_path, audio="num-buffers=300", refuses_audio_alone=True) as camera:

@@ -338,9 +338,9 @@ class TestChanges:
 
 
 class TestDevicesCommand:
-    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "clapstream", "devices", *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=check)
 
     def test_lists_sources_with_their_names(self, any_server: SoundSystem) -> None:
         any_server.add_room("room", SURROUND)
@@ -359,6 +359,16 @@ class TestDevicesCommand:
         assert any(line.split()[:4] == ["*", "mic_kitchen", "Küche", "links"] for line in table)
         assert any("room.monitor" in line and "monitor: hears what is played" in line for line in table)
         assert sum(line.startswith("*") for line in table) == 1
+
+    @pytest.mark.slow
+    def test_a_server_that_hangs(self, sound_system: SoundSystem) -> None:
+        sound_system.add_room("room")
+        with sound_system.frozen():
+            listed = self.run(check=False)
+        assert listed.returncode == 1
+        assert "clapstream: PortAudio did not list its devices within 10 s: PulseAudio or PipeWire may hang" in (
+            listed.stderr
+        )
 
     def test_without_any_sound_system(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if any(Path("/proc/asound").glob("card*/pcm*c")):

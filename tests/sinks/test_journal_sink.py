@@ -71,9 +71,9 @@ def test_a_failed_source_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
 def test_dropped_blocks_are_told_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
     counts = (0, 2, 3, 3, 3, 7)
     assert lines(caplog, *(SourceDiagnostics("yard", 30.0, 1, count, 0, 0) for count in counts)) == [
-        ("WARNING", "source yard: sound comes faster than it is taken; 2 blocks were dropped"),
-        ("INFO", "source yard: no more sound is lost; 3 blocks since the start"),
-        ("WARNING", "source yard: sound comes faster than it is taken; 4 blocks were dropped"),
+        ("WARNING", "source yard: audio lost: 2 blocks of 0.1 s"),
+        ("INFO", "source yard: no more audio lost; 3 blocks since the start"),
+        ("WARNING", "source yard: audio lost: 4 blocks of 0.1 s"),
     ]
 
 
