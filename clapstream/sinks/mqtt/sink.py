@@ -266,6 +266,8 @@ class MqttSink:
             )
 
     def _tell_in_use(self, owner: Owner | None) -> None:
+        # Also over a restart of the broker, after which the owner may be the slower one to come back.
+        self._contested = True
         host = f" on host {owner.host}" if owner is not None and owner.host else ""
         if self._state != "name in use":
             _logger.warning(
@@ -304,7 +306,8 @@ class MqttSink:
         level = logging.INFO if self._told else logging.WARNING
         if reason not in self._told:
             self._told.add(reason)
-            what = "lost the connection to broker at" if was_online else "cannot connect to broker at"
+            was_connected = self._state in ("online", "name in use")
+            what = "lost the connection to broker at" if was_connected else "cannot connect to broker at"
             _logger.log(level, "%s %s (%s); retrying", what, self._address, reason)
         self._change_state("offline")
 
