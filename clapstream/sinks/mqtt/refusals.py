@@ -17,7 +17,6 @@ _logger = logging.getLogger(__name__)
 SUSPICIOUS_LOSSES = 2
 """Connections lost in a row with one topic under way, after which messages are sent one at a time."""
 CONVICTING_LOSSES = 3
-MOST_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -108,5 +107,5 @@ class Refusals:
         return due
 
     def reasons(self) -> dict[str, str]:
-        """The first topics that are refused now, with the reason."""
-        return {topic: refusal.reason for topic, refusal in list(self._by_topic.items())[:MOST_SHOWN]}
+        """The topics that are refused now, with the reason."""
+        return {topic: refusal.reason for topic, refusal in self._by_topic.items()}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.announcement import Announcement
+from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.ownership import Owner
@@ -107,6 +108,17 @@ class MqttSession:
         """Whether everything was said that can be said now."""
         pending = self._discovery_due or self._status_due or self._outbox
         return not pending and self.next_detection() is None
+
+    @property
+    def delivery(self) -> Delivery:
+        """What waits, what the broker refuses and what was lost."""
+        return Delivery(
+            waiting=len(self._spool),
+            refused=self.refusals.total,
+            refused_topics=self.refusals.reasons(),
+            dropped_detections=self._spool.dropped,
+            lost_events=self._outbox.lost_events,
+        )
 
     def offer(self, update: Update) -> None:
         """Take an update; never blocks."""
@@ -276,20 +288,14 @@ class MqttSession:
 
     def _diagnostics(self) -> list[Message]:
         """The node's own counters, at once when something is lost for the first time, else at times."""
-        counts = (self.refusals.total, self._spool.dropped, self._outbox.lost_events)
+        delivery = self.delivery
+        counts = (delivery.refused, delivery.dropped_detections, delivery.lost_events)
         told, now = self._told_counts, self._clock()
         is_first = told is None or any(not before and after for before, after in zip(told, counts, strict=True))
         if counts == told or not (is_first or now - self._told_counts_at >= self._diagnostics_seconds):
             return []
         self._told_counts, self._told_counts_at = counts, now
-        body = payloads.node_diagnostics(
-            refused=counts[0],
-            refused_topics=self.refusals.reasons(),
-            spooled=len(self._spool),
-            dropped_detections=counts[1],
-            lost_events=counts[2],
-        )
-        return [Message(self._topics.diagnostics_of_node, payloads.to_json(body))]
+        return [Message(self._topics.diagnostics_of_node, delivery.diagnostics())]
 
     def _confirm(self, payload: bytes) -> None:
         """A detection of ours came back: the broker has it, even if its acknowledgement was lost."""

@@ -22,6 +22,7 @@ from clapstream.backoff import Backoff
 from clapstream.config.settings import MqttSettings
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
+from clapstream.sinks.mqtt.delivery import Delivery, DeliveryFile
 from clapstream.sinks.mqtt.entities import Node, Source
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.outbox import Message
@@ -56,7 +57,8 @@ class MqttSink:
     """Publishes the updates of one node.
 
     `on_listening(source_slug, listening)` is called for every command on `listening/set`; `on_state` for every
-    change of `state`. Without a path for the spool in `state` waiting detections do not survive the process.
+    change of `state`; `on_delivery` for every change of what waits, is refused or was lost. Without a path for the
+    spool in `state` waiting detections do not survive the process.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class MqttSink:
         state: NodeState,
         on_listening: Callable[[str, bool], None],
         on_state: Callable[[State], None] | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self._settings = settings
@@ -90,12 +93,16 @@ class MqttSink:
         )
         self._connector = Connector(settings, self._timeouts, self._topics.status)
         self._on_state = on_state
+        self._on_delivery = on_delivery
+        self._delivery = Delivery()
+        self._delivery_file = DeliveryFile(self._spool.keep_record)
         self._backoff = Backoff(self._timeouts.first_retry, self._timeouts.longest_retry)
         self._address = settings.address
         self._state: State = "connecting"
         self._connected_at = 0.0
         self._told: set[str] = set()
         self._contested = False
+        self._was_online = False
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._deadline: asyncio.Timeout | None = None
@@ -108,6 +115,7 @@ class MqttSink:
     def offer(self, update: Update) -> None:
         """Take an update; never blocks. Sent when the broker can be reached, or overtaken by a newer one."""
         self._session.offer(update)
+        self._tell_delivery()
         self._wake.set()
 
     def close(self) -> None:
@@ -133,6 +141,8 @@ class MqttSink:
             _logger.warning("broker at %s did not take the last messages in time", self._address)
         finally:
             self._change_state("offline")
+            if self._was_online:
+                self._delivery_file.note(self._session.delivery, at_once=True)
             await self._spool.close()
 
     async def _keep_connected(self) -> None:
@@ -247,6 +257,7 @@ class MqttSink:
         answers = await publish_all(connection, messages, batch)
         for message, refusal in zip(messages, answers, strict=True):
             self._session.answered(message, refusal, key)
+        self._tell_delivery()
 
     async def _read(self, connection: Connection) -> None:
         """Obey until cancelled; raises MqttError when the connection is lost."""
@@ -288,6 +299,7 @@ class MqttSink:
 
     def _tell_connected(self, connection: Connection) -> None:
         self._connected_at = time.monotonic()
+        self._was_online = True
         _logger.info("connected to broker at %s", self._address)
         if not connection.limits.retains:
             _logger.warning(
@@ -310,6 +322,16 @@ class MqttSink:
             what = "lost the connection to broker at" if was_connected else "cannot connect to broker at"
             _logger.log(level, "%s %s (%s); retrying", what, self._address, reason)
         self._change_state("offline")
+
+    def _tell_delivery(self) -> None:
+        """Also while the broker is away: a full spool drops detections then."""
+        delivery = self._session.delivery
+        if self._was_online or delivery.record():  # what an earlier process met counts until the broker is there
+            self._delivery_file.note(delivery)
+        if delivery != self._delivery:
+            self._delivery = delivery
+            if self._on_delivery is not None:
+                self._on_delivery(delivery)
 
     def _change_state(self, state: State) -> None:
         if state == self._state:

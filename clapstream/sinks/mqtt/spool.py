@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from clapstream.sinks.mqtt.delivery import DELIVERY_FILE
 from clapstream.sinks.mqtt.payloads import source_name
 
 _logger = logging.getLogger(__name__)
@@ -172,6 +173,11 @@ class Spool:
             _logger.warning("%d detections were dropped from the spool", self.dropped - self._dropped_before)
         self._dropped_before = self.dropped
 
+    def keep_record(self, text: str) -> None:
+        """Keep how delivery stands beside the file, for other programs to read; an empty text deletes it."""
+        if self._disk is not None:
+            self._thread.submit(self._disk.keep_record, text).add_done_callback(_tell)
+
     def _mirror(self, change: Callable[[_Disk], None]) -> None:
         disk = self._disk
         if disk is None:
@@ -241,6 +247,19 @@ class _Disk:
         """Remove a detection; raises sqlite3.Error or OSError."""
         with self._open() as connection:
             connection.execute("DELETE FROM detections WHERE id = ? AND phase = ?", key)
+
+    def keep_record(self, text: str) -> None:
+        """Write or delete the record of delivery."""
+        path = self._path.with_name(DELIVERY_FILE)
+        try:
+            if not text:
+                path.unlink(missing_ok=True)
+                return
+            beside = path.with_suffix(".new")
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(path)
+        except OSError as error:
+            _logger.debug("cannot write %s (%s)", path, error)
 
     def close(self) -> None:
         """Close the file."""
