@@ -39,6 +39,11 @@ class Announcement:
         """Where payloads of ours are retained."""
         return tuple(sorted(self._retained))
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the broker is known to limit the size of packets."""
+        return self._most_bytes is not None
+
     def relabel(self, labels: Sequence[LabelInfo]) -> None:
         """Other labels from now on."""
         self._labels = tuple(labels)

@@ -68,7 +68,7 @@ class Refusals:
         if known is not None:
             _logger.info("broker accepts messages on %s again, after %d refusals", topic, known.count)
 
-    def connection_lost(self, under_way: Iterable[str], reason: str) -> None:
+    def connection_lost(self, under_way: Iterable[str], reason: str, consequence: str) -> None:
         """The broker ended a connection before it acknowledged what was under way."""
         topics = set(under_way)
         for topic in topics:
@@ -76,7 +76,7 @@ class Refusals:
         if len(topics) == 1 and self._losses[topic := topics.pop()] >= CONVICTING_LOSSES:
             del self._losses[topic]
             said = f"it disconnects: {reason}"
-            self.refused(topic, said, "; leaving the topic out for now", disconnects=True)
+            self.refused(topic, said, consequence, disconnects=True)
 
     def forget(self, topic: str) -> None:
         """What was refused is published in another form from now on."""

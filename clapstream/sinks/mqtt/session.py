@@ -38,6 +38,8 @@ from clapstream.updates import (
 _logger = logging.getLogger(__name__)
 
 KEPT = "; detections are kept in the spool and tried again"
+LEFT_OUT = "; leaving the topic out for now"
+TRIED_SMALLER = "; trying smaller messages"
 
 
 class MqttSession:
@@ -216,19 +218,22 @@ class MqttSession:
         else:
             self.refusals.refused(topic, refusal, KEPT if key is not None else "")
 
-    def connection_lost(self, under_way: Sequence[Message], reason: str) -> None:
-        """The broker ended the connection while these messages were under way."""
-        if "too large" in reason:
-            largest = max(under_way, key=lambda message: len(message.payload), default=None)
-            if largest is not None and self._announcement.is_ours(largest.topic):
-                self._announcement.too_large(largest)
-                return
-        self.refusals.connection_lost([message.topic for message in under_way], reason)
-        for message in under_way:
-            if self.refusals.is_left_out(message.topic) and self._announcement.is_ours(message.topic):
-                # Brokers of MQTT 3.1.1 do not say why they disconnect: most often the packet is too large.
-                self._announcement.too_large(message)
-                self.refusals.forget(message.topic)
+    def connection_lost(self, under_way: Sequence[Message], reason: str) -> bool:
+        """The broker ended the connection while these messages were under way.
+
+        Returns whether discovery was too large for it: the next connection begins with a smaller form.
+        """
+        largest = max(under_way, key=lambda message: len(message.payload))
+        discovery = largest if self._announcement.is_ours(largest.topic) else None
+        # Brokers of MQTT 3.1.1 do not say why they disconnect: most often the packet is too large.
+        if discovery is not None and ("too large" in reason or self._announcement.is_limited):
+            return self._announcement.too_large(discovery)
+        consequence = TRIED_SMALLER if discovery is not None else LEFT_OUT
+        self.refusals.connection_lost([message.topic for message in under_way], reason, consequence)
+        if discovery is None or not self.refusals.is_left_out(discovery.topic):
+            return False
+        self.refusals.forget(discovery.topic)
+        return self._announcement.too_large(discovery)
 
     def unconfigured(self) -> dict[str, int]:
         """Detections in the spool of sources that are no longer configured, by source."""

@@ -227,8 +227,10 @@ class MqttSink:
             yield
         except BaseException as fault:
             under_way = list(connection.unacknowledged.values())
-            if under_way and reason_code(fault) is not None:
-                self._session.connection_lost(under_way, reason_of(fault, self._settings.protocol))
+            reason = reason_of(fault, self._settings.protocol)
+            answered = reason_code(fault) is not None
+            if under_way and answered and self._session.connection_lost(under_way, reason):
+                self._backoff.reset()
             raise
         finally:
             if self._session.usurped is None:

@@ -200,6 +200,25 @@ def test_entities_move_when_the_form_of_discovery_changes(make_broker: Callable[
     run(scenario())
 
 
+def test_a_broker_that_does_not_say_what_is_too_large_is_understood_after_few_connections(
+    make_broker: Callable[..., Broker], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        broker = make_broker("allow_anonymous true", "max_packet_size 20000")
+        broker.start()
+        live = broker.listen()
+        bench = Bench(broker.port, labels=MANY[:30], sources=["kitchen", "yard"], protocol="3.1.1")
+        async with bench.running():
+            await heard(live, lambda it: bool(it.on("homeassistant/device/clapstream_home-yard/config")))
+            bench.sink.offer(started("one"))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+        assert bench.states.count("online") <= 5
+        (told,) = (text for text in warnings(caplog) if "refused" in text)
+        assert DISCOVERY in told and told.endswith("trying smaller messages")
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(
     "line",
     ["max_qos 0", "retain_available false", "max_inflight_messages 1", "max_keepalive 10"],
