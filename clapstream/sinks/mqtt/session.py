@@ -20,7 +20,8 @@ from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.ownership import Owner
 from clapstream.sinks.mqtt.refusals import Refusals
-from clapstream.sinks.mqtt.spool import Detection, Key, Spool
+from clapstream.sinks.mqtt.spool import Spool
+from clapstream.sinks.mqtt.spool_file import Detection, Key
 from clapstream.sinks.mqtt.throttle import Throttle, matters
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics

@@ -29,7 +29,8 @@ from clapstream.sinks.mqtt.outbox import Message
 from clapstream.sinks.mqtt.ownership import NameCheck, Owner, Verdict
 from clapstream.sinks.mqtt.reasons import reason_code, reason_of
 from clapstream.sinks.mqtt.session import MqttSession
-from clapstream.sinks.mqtt.spool import Key, Spool, SpoolLimits
+from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
+from clapstream.sinks.mqtt.spool_file import Key
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import LabelInfo, Update
