@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,9 +17,10 @@ from clapstream.sinks.mqtt.payloads import to_json
 DELIVERY_FILE = "delivery.json"
 WRITE_SECONDS = 30.0
 """Between two writes where only numbers changed: a memory card wears out."""
-MOST_KEPT = 100
+MOST_KEPT = 1_000
 MOST_PUBLISHED = 20
-"""Topics that are named; those of detections come first."""
+MOST_NAMED = 5
+"""Topics in the file, in diagnostics and in a line of `check`; those of detections come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +92,31 @@ def delivery_notes(spool_path: Path) -> Iterator[str]:
     """Say what waits in a spool, and what its daemon could not deliver; only reads, also while the daemon runs."""
     try:
         count, oldest = _waiting(spool_path)
-    except (sqlite3.Error, OSError, ValueError, OverflowError, TypeError) as error:
-        yield f"cannot read the spool {spool_path} ({error})"
-    else:
         if count:
             since = datetime.fromtimestamp(oldest).isoformat(" ", "seconds")
-            yield f"{_counted(count, 'detection')} waiting for the broker, the oldest since {since}"
+            yield f"detections waiting for the broker: {count}, the oldest since {since}"
+    except (sqlite3.Error, OSError, ValueError, OverflowError, TypeError) as error:
+        yield f"cannot read the spool {spool_path} ({error})"
     left = _read(spool_path.with_name(DELIVERY_FILE))
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for topic, reason in left.refused_topics.items():
-        yield f"the broker refused messages on {topic} ({reason})"
+        by_reason[reason].append(topic)
+    for reason, topics in by_reason.items():
+        more = f" and {len(topics) - MOST_NAMED} more" if len(topics) > MOST_NAMED else ""
+        yield f"the broker refuses messages on {', '.join(topics[:MOST_NAMED])}{more} ({reason})"
     if left.dropped_detections:
-        yield f"{_counted(left.dropped_detections, 'detection')} dropped from the spool, which was full or too old"
+        yield f"detections dropped because the spool was full or they were too old: {left.dropped_detections}"
     if left.lost_events:
-        yield f"{_counted(left.lost_events, 'event')} not fired, because the broker was too slow"
+        yield f"events not fired because the broker was too slow: {left.lost_events}"
 
 
 def _waiting(spool_path: Path) -> tuple[int, float]:
-    """How many detections wait, and since when in seconds since the epoch; raises sqlite3.Error."""
+    """How many detections wait, and since when in seconds since the epoch; raises sqlite3.Error and OSError."""
     if not spool_path.exists():
         return 0, 0.0
     with contextlib.closing(sqlite3.connect(f"{spool_path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        count, oldest = connection.execute("SELECT COUNT(*), MIN(stored) FROM detections").fetchone()
-    return count, oldest or 0.0
+        row: tuple[int, float] = connection.execute("SELECT COUNT(*), MIN(stored) FROM detections").fetchone()
+    return row
 
 
 def _read(path: Path) -> Delivery:
@@ -127,7 +132,3 @@ def _read(path: Path) -> Delivery:
             lost_events=int(value["lost_events"]),
         )
     return Delivery()
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"1 {noun} is" if count == 1 else f"{count} {noun}s are"

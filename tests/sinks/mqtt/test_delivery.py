@@ -47,9 +47,9 @@ def test_check_says_what_waits_and_what_the_broker_refuses(
             while_it_runs = await asyncio.to_thread(checked, tmp_path, capsys)
         for notes in (while_it_runs, checked(tmp_path, capsys)):
             assert len(notes) == 2, notes
-            assert notes[0].startswith("2 detections are waiting for the broker, the oldest since 20")
+            assert notes[0].startswith("detections waiting for the broker: 2, the oldest since 20")
             assert notes[1] == (
-                f"the broker refused messages on {BASE}/kitchen/detection "
+                f"the broker refuses messages on {BASE}/kitchen/detection "
                 "(Not authorized: check the user and the access rules of the broker)"
             )
         broker.kill()
@@ -103,4 +103,16 @@ def test_refused_detections_are_named_before_states() -> None:
     topics = {f"{BASE}/kitchen/label_{number}/state": "no" for number in range(200)}
     delivery = Delivery(refused_topics={**topics, f"{BASE}/kitchen/detection": "no"})
     for text in (delivery.diagnostics(), delivery.record()):
-        assert f"{BASE}/kitchen/detection" in json.loads(text)["refused_topics"]
+        assert next(iter(json.loads(text)["refused_topics"])) == f"{BASE}/kitchen/detection"
+
+
+def test_topics_that_are_refused_for_one_reason_take_one_line(tmp_path: Path) -> None:
+    topics = {f"{BASE}/kitchen/label_{number}/state": "Not authorized" for number in range(7)}
+    delivery = Delivery(refused_topics=topics, dropped_detections=3, lost_events=2)
+    (tmp_path / "delivery.json").write_text(delivery.record())
+    named = ", ".join(list(topics)[:5])
+    assert list(delivery_notes(tmp_path / "spool.sqlite3")) == [
+        f"the broker refuses messages on {named} and 2 more (Not authorized)",
+        "detections dropped because the spool was full or they were too old: 3",
+        "events not fired because the broker was too slow: 2",
+    ]

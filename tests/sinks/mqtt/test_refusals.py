@@ -265,6 +265,29 @@ def test_a_broker_that_disconnects_for_one_topic_gets_the_others(
     run(scenario())
 
 
+@pytest.mark.parametrize("most_bytes", [None, 100_000])
+def test_a_broker_that_disconnects_for_discovery_gets_everything_else(
+    broker: Broker, caplog: pytest.LogCaptureFixture, most_bytes: int | None
+) -> None:
+    async def scenario() -> None:
+        live = broker.listen()
+        strict = in_front_of(
+            broker.port,
+            forbidden=b"github.com/clapstream",
+            goodbye=b"\xe0\x01\x87",
+            **({} if most_bytes is None else {"on_connack": limiting_packets(most_bytes)}),
+        )
+        async with serving(strict) as port:
+            bench = Bench(port)
+            async with bench.running():
+                bench.sink.offer(started("one"))
+                await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+                await said(live, f"{BASE}/status", "online")
+        assert "going on without it" in caplog.text
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(
     ("answer", "protocol", "words"),
     [
