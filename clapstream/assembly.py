@@ -123,6 +123,7 @@ async def _listen(
             state=state,
             on_listening=daemon.set_listening,
             on_state=None if view is None else view.set_broker_state,
+            on_delivery=None if view is None else view.set_delivery,
         )
         daemon.add_sink(sink)
     try:

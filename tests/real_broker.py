@@ -90,7 +90,9 @@ class Broker:
         self._listeners: list[Listener] = []
         self._config = folder / "mosquitto.conf"
         self._log = folder / "mosquitto.log"
-        text = [f"listener {self.port} 127.0.0.1", "persistence false", "log_type all", *lines]
+        text = [f"listener {self.port} 127.0.0.1", "log_type all", *lines]
+        if not any(line.startswith("persistence ") for line in lines):
+            text.append("persistence false")
         if os.geteuid() == 0:
             # Else it becomes the user mosquitto, who may not read the test's files.
             text.append("user root")
@@ -119,6 +121,13 @@ class Broker:
         self._signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        """End it as a service manager does: it writes down what it keeps, if it was told to."""
+        self._signal(signal.SIGTERM)
+        assert self._process is not None
+        self._process.wait(PATIENCE_SECONDS)
         self._process = None
 
     def pause(self) -> None:

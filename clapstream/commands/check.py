@@ -10,6 +10,8 @@ from clapstream.audio.recording import recording_problem
 from clapstream.commands.reporting import OK, USAGE, complain, settings_or_complaints
 from clapstream.config import RecordingSettings, SourceSettings, StreamSettings
 from clapstream.config.secret_files import readable_by_everyone
+from clapstream.sinks.mqtt.delivery import delivery_notes
+from clapstream.sinks.mqtt.node_state import spool_path_of
 from clapstream.urls import HIDDEN, may_hold_credentials
 
 
@@ -26,6 +28,9 @@ def run(options: argparse.Namespace) -> int:
     for path in settings.secret_files:
         if readable_by_everyone(path):
             complain(f"note: every user of this machine can read {path}; chmod o-r keeps the secret")
+    if settings.mqtt is not None:
+        for note in delivery_notes(spool_path_of(settings.state_directory, settings.node_slug)):
+            complain(f"note: {note}")
     names = ", ".join(_shown(source.name) for source in settings.sources)
     broker = settings.mqtt.address if settings.mqtt else "none"
     print(

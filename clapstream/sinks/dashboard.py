@@ -28,6 +28,7 @@ from clapstream.sinks.dashboard_log import warnings_as_notices
 from clapstream.sinks.dashboard_state import DashboardState, Notice, add_notice, apply, initial_state
 from clapstream.sinks.dashboard_terminal import Encodable, restore
 from clapstream.sinks.dashboard_view import render
+from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.updates import Update
 
 IDLE_SECONDS = 1.0
@@ -89,6 +90,10 @@ class DashboardSink:
     def set_broker_state(self, text: str) -> None:
         """Show how the connection to the broker is: connecting, online or offline."""
         self._change(lambda state: replace(state, broker_state=text))
+
+    def set_delivery(self, delivery: Delivery) -> None:
+        """Show what waits for the broker, what it refuses and what was lost."""
+        self._change(lambda state: replace(state, delivery=delivery))
 
     def set_device(self, text: str) -> None:
         """Show what the model runs on, once that is known: `cpu bf16`."""

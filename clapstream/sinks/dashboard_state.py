@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
+from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.updates import (
     Event,
     EventEnded,
@@ -77,6 +78,7 @@ class DashboardState:
     device: str
     broker: str | None = None
     broker_state: str = "connecting"
+    delivery: Delivery = field(default_factory=Delivery)
     sources: Mapping[str, SourceState] = field(default_factory=dict)
     active: Mapping[str, Event] = field(default_factory=dict)
     ended: tuple[Event, ...] = ()

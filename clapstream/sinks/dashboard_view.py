@@ -48,9 +48,11 @@ _HEIGHTS = "▁▂▃▄▅▆▇█"
 def render(state: DashboardState, now: datetime, width: int, height: int) -> RenderableType:
     """A picture of `width` by `height` cells; times are shown in the time zone of `now`."""
     notices = state.notices[-(3 if height >= 30 else 1) :] if height >= 12 else ()
-    rows = max(height - 1 - len(notices), 4)
+    delivery = _delivery(state) if height >= 12 else []
+    rows = max(height - 1 - len(delivery) - len(notices), 4)
     body = _side_by_side(state, now, width, rows) if width >= WIDE_COLUMNS else _stacked(state, now, width, rows)
-    return Group(_header(state, now, width), body, *(_notice(notice, now, width) for notice in notices))
+    footer = [*(fit(line, width) for line in delivery), *(_notice(notice, now, width) for notice in notices)]
+    return Group(_header(state, now, width), body, *footer)
 
 
 def _side_by_side(state: DashboardState, now: datetime, width: int, rows: int) -> RenderableType:
@@ -83,6 +85,23 @@ def _header(state: DashboardState, now: datetime, width: int) -> Text:
         right.append_text(Text.assemble(("● ", colour), (f"mqtt {state.broker_state}", colour), "  "))
     right.append(f"{now:%H:%M:%S} ", NAME)
     return spread(left, right, width)
+
+
+def _delivery(state: DashboardState) -> list[Text]:
+    """` mqtt: 3 topics refused · 12 detections waiting`, where anything is refused, held up or lost."""
+    delivery = state.delivery
+    counts = {
+        "topics refused": len(delivery.refused_topics),
+        "detections waiting": delivery.waiting if delivery.refused_topics or state.broker_state != "online" else 0,
+        "detections dropped": delivery.dropped_detections,
+        "events not fired": delivery.lost_events,
+    }
+    words = [
+        f"{count} {what}" if count > 1 else f"1 {what.replace('s ', ' ')}"
+        for what, count in counts.items()
+        if count
+    ]
+    return [Text(f" mqtt: {' · '.join(words)}", WARNING)] if words else []
 
 
 def _end(heard: WindowHeard) -> datetime:

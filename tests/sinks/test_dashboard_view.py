@@ -13,6 +13,7 @@ from rich.console import Console
 from clapstream.sinks.dashboard_state import DashboardState, Notice, add_notice, apply, initial_state
 from clapstream.sinks.dashboard_text import bar, clock_time, duration
 from clapstream.sinks.dashboard_view import render
+from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.updates import (
     Event,
     EventEnded,
@@ -155,6 +156,17 @@ def test_events_that_go_on_come_first_then_the_newest() -> None:
 def test_warnings_stand_at_the_bottom() -> None:
     state = add_notice(build(["kitchen"]), Notice(ago(5), False, "broker away\nand more"))
     assert lines(state)[-1].rstrip() == " ▲ 13:59:55 broker away and more"
+
+
+def test_what_the_broker_refuses_and_what_is_lost_has_a_line() -> None:
+    state = replace(build(["kitchen"]), broker_state="online", delivery=Delivery(waiting=1))
+    assert "mqtt:" not in "".join(lines(state)), "what is about to be published does not wait"
+    lost = Delivery(waiting=12, refused=7, refused_topics={"a": "", "b": ""}, dropped_detections=5, lost_events=3)
+    rows = lines(replace(state, delivery=lost))
+    expected = " mqtt: 2 topics refused · 12 detections waiting · 5 detections dropped · 3 events not fired"
+    assert rows[-1].rstrip("… ") in expected and "12 detections waiting · 5 detections" in rows[-1]
+    away = replace(state, broker_state="offline", delivery=Delivery(waiting=1))
+    assert lines(away)[-1].rstrip() == " mqtt: 1 detection waiting"
 
 
 def test_control_characters_do_not_get_through() -> None:

@@ -25,7 +25,8 @@ class Announcement:
         self._earlier = discovery.NOTHING
         self._retained: set[str] = set()
         self._awaited: set[str] = set()
-        self._most_bytes: int | None = None
+        self._said_bytes: int | None = None
+        self._found_bytes: int | None = None
         self._told_too_large = False
 
     @property
@@ -39,6 +40,16 @@ class Announcement:
         """Where payloads of ours are retained."""
         return tuple(sorted(self._retained))
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the broker was found to limit the size of packets without saying so when we connected."""
+        return self._found_bytes is not None
+
+    @property
+    def _most_bytes(self) -> int | None:
+        """The largest packet that the broker takes, as far as it is known."""
+        return min((limit for limit in (self._said_bytes, self._found_bytes) if limit is not None), default=None)
+
     def relabel(self, labels: Sequence[LabelInfo]) -> None:
         """Other labels from now on."""
         self._labels = tuple(labels)
@@ -50,8 +61,7 @@ class Announcement:
 
     def connected(self, most_bytes: int | None) -> None:
         """The broker takes packets of up to `most_bytes`, as far as it said."""
-        if most_bytes is not None:
-            self._most_bytes = most_bytes
+        self._said_bytes = most_bytes
 
     def is_ours(self, topic: str) -> bool:
         """Whether a topic holds a payload of ours."""
@@ -80,7 +90,7 @@ class Announcement:
         size = packet_bytes(message)
         if self._most_bytes is not None and size > self._most_bytes:
             return False
-        self._most_bytes = size - 1
+        self._found_bytes = size - 1
         return True
 
     def messages(self) -> list[Message]:

@@ -39,13 +39,18 @@ class NodeState:
             os.close(self.lock)
 
 
+def spool_path_of(state_directory: Path, node_slug: str) -> Path:
+    """Where the detections of a node wait."""
+    return state_directory / "nodes" / node_slug / "spool.sqlite3"
+
+
 def open_node_state(state_directory: Path, node_slug: str, sources: Collection[str]) -> NodeState:
     """Lock the node's folder and read its id, which is made at the first start.
 
     Raises StateInUseError if another process holds it. A folder that cannot be written is no reason not to start.
     """
-    folder = state_directory / "nodes" / node_slug
-    spool_path = folder / "spool.sqlite3"
+    spool_path = spool_path_of(state_directory, node_slug)
+    folder = spool_path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder / "lock", node_slug, state_directory)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from clapstream.sinks.mqtt.payloads import source_name
-from clapstream.sinks.mqtt.spool import INSERT, SCHEMA
+from clapstream.sinks.mqtt.spool_file import INSERT, SCHEMA
 
 _logger = logging.getLogger(__name__)
 

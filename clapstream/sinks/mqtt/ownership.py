@@ -53,8 +53,8 @@ class Owner:
 class NameCheck:
     """Decides from what a broker says about a node's name whether we may use it.
 
-    `contested` tells that another installation took the name from us on this broker: then only its going away makes
-    the name free. `now` is in seconds of any monotonic clock.
+    `contested` tells that another installation used the name when we looked last, or took it from us: then only its
+    going away makes the name free. `now` is in seconds of any monotonic clock.
     """
 
     def __init__(self, topics: Topics, our_id: str, timeouts: Timeouts, *, contested: bool, now: float) -> None:

@@ -136,19 +136,6 @@ def diagnostics(update: SourceDiagnostics) -> JsonObject:
     }
 
 
-def node_diagnostics(
-    *, refused: int, refused_topics: Mapping[str, str], spooled: int, dropped_detections: int, lost_events: int
-) -> JsonObject:
-    """What the broker refused (reasons by topic), what waits for it, and what was lost since the start."""
-    return {
-        "refused": refused,
-        "refused_topics": refused_topics,
-        "spooled": spooled,
-        "dropped_detections": dropped_detections,
-        "lost_events": lost_events,
-    }
-
-
 def _score(score: float) -> float:
     return _number(score, 3, 0.0)
 

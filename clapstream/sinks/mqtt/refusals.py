@@ -17,7 +17,6 @@ _logger = logging.getLogger(__name__)
 SUSPICIOUS_LOSSES = 2
 """Connections lost in a row with one topic under way, after which messages are sent one at a time."""
 CONVICTING_LOSSES = 3
-MOST_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -69,7 +68,7 @@ class Refusals:
         if known is not None:
             _logger.info("broker accepts messages on %s again, after %d refusals", topic, known.count)
 
-    def connection_lost(self, under_way: Iterable[str], reason: str) -> None:
+    def connection_lost(self, under_way: Iterable[str], reason: str, consequence: str) -> None:
         """The broker ended a connection before it acknowledged what was under way."""
         topics = set(under_way)
         for topic in topics:
@@ -77,7 +76,7 @@ class Refusals:
         if len(topics) == 1 and self._losses[topic := topics.pop()] >= CONVICTING_LOSSES:
             del self._losses[topic]
             said = f"it disconnects: {reason}"
-            self.refused(topic, said, "; leaving the topic out for now", disconnects=True)
+            self.refused(topic, said, consequence, disconnects=True)
 
     def forget(self, topic: str) -> None:
         """What was refused is published in another form from now on."""
@@ -108,5 +107,5 @@ class Refusals:
         return due
 
     def reasons(self) -> dict[str, str]:
-        """The first topics that are refused now, with the reason."""
-        return {topic: refusal.reason for topic, refusal in list(self._by_topic.items())[:MOST_SHOWN]}
+        """The topics that are refused now, with the reason."""
+        return {topic: refusal.reason for topic, refusal in self._by_topic.items()}

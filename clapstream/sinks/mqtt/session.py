@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.announcement import Announcement
+from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.ownership import Owner
 from clapstream.sinks.mqtt.refusals import Refusals
-from clapstream.sinks.mqtt.spool import Detection, Key, Spool
+from clapstream.sinks.mqtt.spool import Spool
+from clapstream.sinks.mqtt.spool_file import Detection, Key
 from clapstream.sinks.mqtt.throttle import Throttle, matters
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
@@ -37,6 +39,8 @@ from clapstream.updates import (
 _logger = logging.getLogger(__name__)
 
 KEPT = "; detections are kept in the spool and tried again"
+LEFT_OUT = "; leaving the topic out for now"
+TRIED_SMALLER = "; trying smaller messages"
 
 
 class MqttSession:
@@ -107,6 +111,17 @@ class MqttSession:
         """Whether everything was said that can be said now."""
         pending = self._discovery_due or self._status_due or self._outbox
         return not pending and self.next_detection() is None
+
+    @property
+    def delivery(self) -> Delivery:
+        """What waits, what the broker refuses and what was lost."""
+        return Delivery(
+            waiting=len(self._spool),
+            refused=self.refusals.total,
+            refused_topics=self.refusals.reasons(),
+            dropped_detections=self._spool.dropped,
+            lost_events=self._outbox.lost_events,
+        )
 
     def offer(self, update: Update) -> None:
         """Take an update; never blocks."""
@@ -204,19 +219,22 @@ class MqttSession:
         else:
             self.refusals.refused(topic, refusal, KEPT if key is not None else "")
 
-    def connection_lost(self, under_way: Sequence[Message], reason: str) -> None:
-        """The broker ended the connection while these messages were under way."""
-        if "too large" in reason:
-            largest = max(under_way, key=lambda message: len(message.payload), default=None)
-            if largest is not None and self._announcement.is_ours(largest.topic):
-                self._announcement.too_large(largest)
-                return
-        self.refusals.connection_lost([message.topic for message in under_way], reason)
-        for message in under_way:
-            if self.refusals.is_left_out(message.topic) and self._announcement.is_ours(message.topic):
-                # Brokers of MQTT 3.1.1 do not say why they disconnect: most often the packet is too large.
-                self._announcement.too_large(message)
-                self.refusals.forget(message.topic)
+    def connection_lost(self, under_way: Sequence[Message], reason: str) -> bool:
+        """The broker ended the connection while these messages were under way.
+
+        Returns whether discovery was too large for it: the next connection begins with a smaller form.
+        """
+        largest = max(under_way, key=lambda message: len(message.payload))
+        discovery = largest if self._announcement.is_ours(largest.topic) else None
+        # Brokers of MQTT 3.1.1 do not say why they disconnect: most often the packet is too large.
+        if discovery is not None and ("too large" in reason or self._announcement.is_limited):
+            return self._announcement.too_large(discovery)
+        consequence = TRIED_SMALLER if discovery is not None else LEFT_OUT
+        self.refusals.connection_lost([message.topic for message in under_way], reason, consequence)
+        if discovery is None or not self.refusals.is_left_out(discovery.topic):
+            return False
+        self.refusals.forget(discovery.topic)
+        return self._announcement.too_large(discovery)
 
     def unconfigured(self) -> dict[str, int]:
         """Detections in the spool of sources that are no longer configured, by source."""
@@ -276,20 +294,14 @@ class MqttSession:
 
     def _diagnostics(self) -> list[Message]:
         """The node's own counters, at once when something is lost for the first time, else at times."""
-        counts = (self.refusals.total, self._spool.dropped, self._outbox.lost_events)
+        delivery = self.delivery
+        counts = (delivery.refused, delivery.dropped_detections, delivery.lost_events)
         told, now = self._told_counts, self._clock()
         is_first = told is None or any(not before and after for before, after in zip(told, counts, strict=True))
         if counts == told or not (is_first or now - self._told_counts_at >= self._diagnostics_seconds):
             return []
         self._told_counts, self._told_counts_at = counts, now
-        body = payloads.node_diagnostics(
-            refused=counts[0],
-            refused_topics=self.refusals.reasons(),
-            spooled=len(self._spool),
-            dropped_detections=counts[1],
-            lost_events=counts[2],
-        )
-        return [Message(self._topics.diagnostics_of_node, payloads.to_json(body))]
+        return [Message(self._topics.diagnostics_of_node, delivery.diagnostics())]
 
     def _confirm(self, payload: bytes) -> None:
         """A detection of ours came back: the broker has it, even if its acknowledgement was lost."""

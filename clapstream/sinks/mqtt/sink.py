@@ -22,13 +22,15 @@ from clapstream.backoff import Backoff
 from clapstream.config.settings import MqttSettings
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
+from clapstream.sinks.mqtt.delivery import Delivery, DeliveryFile
 from clapstream.sinks.mqtt.entities import Node, Source
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.outbox import Message
 from clapstream.sinks.mqtt.ownership import NameCheck, Owner, Verdict
 from clapstream.sinks.mqtt.reasons import reason_code, reason_of
 from clapstream.sinks.mqtt.session import MqttSession
-from clapstream.sinks.mqtt.spool import Key, Spool, SpoolLimits
+from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
+from clapstream.sinks.mqtt.spool_file import Key
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import LabelInfo, Update
@@ -56,7 +58,8 @@ class MqttSink:
     """Publishes the updates of one node.
 
     `on_listening(source_slug, listening)` is called for every command on `listening/set`; `on_state` for every
-    change of `state`. Without a path for the spool in `state` waiting detections do not survive the process.
+    change of `state`; `on_delivery` for every change of what waits, is refused or was lost. Without a path for the
+    spool in `state` waiting detections do not survive the process.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class MqttSink:
         state: NodeState,
         on_listening: Callable[[str, bool], None],
         on_state: Callable[[State], None] | None = None,
+        on_delivery: Callable[[Delivery], None] | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self._settings = settings
@@ -90,12 +94,16 @@ class MqttSink:
         )
         self._connector = Connector(settings, self._timeouts, self._topics.status)
         self._on_state = on_state
+        self._on_delivery = on_delivery
+        self._delivery = Delivery()
+        self._delivery_file = DeliveryFile(self._spool.keep_record)
         self._backoff = Backoff(self._timeouts.first_retry, self._timeouts.longest_retry)
         self._address = settings.address
         self._state: State = "connecting"
         self._connected_at = 0.0
         self._told: set[str] = set()
         self._contested = False
+        self._was_online = False
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._deadline: asyncio.Timeout | None = None
@@ -108,6 +116,7 @@ class MqttSink:
     def offer(self, update: Update) -> None:
         """Take an update; never blocks. Sent when the broker can be reached, or overtaken by a newer one."""
         self._session.offer(update)
+        self._tell_delivery()
         self._wake.set()
 
     def close(self) -> None:
@@ -133,6 +142,8 @@ class MqttSink:
             _logger.warning("broker at %s did not take the last messages in time", self._address)
         finally:
             self._change_state("offline")
+            if self._was_online:
+                self._delivery_file.note(self._session.delivery, at_once=True)
             await self._spool.close()
 
     async def _keep_connected(self) -> None:
@@ -217,8 +228,10 @@ class MqttSink:
             yield
         except BaseException as fault:
             under_way = list(connection.unacknowledged.values())
-            if under_way and reason_code(fault) is not None:
-                self._session.connection_lost(under_way, reason_of(fault, self._settings.protocol))
+            reason = reason_of(fault, self._settings.protocol)
+            answered = reason_code(fault) is not None
+            if under_way and answered and self._session.connection_lost(under_way, reason):
+                self._backoff.reset()
             raise
         finally:
             if self._session.usurped is None:
@@ -247,6 +260,7 @@ class MqttSink:
         answers = await publish_all(connection, messages, batch)
         for message, refusal in zip(messages, answers, strict=True):
             self._session.answered(message, refusal, key)
+        self._tell_delivery()
 
     async def _read(self, connection: Connection) -> None:
         """Obey until cancelled; raises MqttError when the connection is lost."""
@@ -266,6 +280,8 @@ class MqttSink:
             )
 
     def _tell_in_use(self, owner: Owner | None) -> None:
+        # Also over a restart of the broker, after which the owner may be the slower one to come back.
+        self._contested = True
         host = f" on host {owner.host}" if owner is not None and owner.host else ""
         if self._state != "name in use":
             _logger.warning(
@@ -286,6 +302,7 @@ class MqttSink:
 
     def _tell_connected(self, connection: Connection) -> None:
         self._connected_at = time.monotonic()
+        self._was_online = True
         _logger.info("connected to broker at %s", self._address)
         if not connection.limits.retains:
             _logger.warning(
@@ -304,9 +321,20 @@ class MqttSink:
         level = logging.INFO if self._told else logging.WARNING
         if reason not in self._told:
             self._told.add(reason)
-            what = "lost the connection to broker at" if was_online else "cannot connect to broker at"
+            was_connected = self._state in ("online", "name in use")
+            what = "lost the connection to broker at" if was_connected else "cannot connect to broker at"
             _logger.log(level, "%s %s (%s); retrying", what, self._address, reason)
         self._change_state("offline")
+
+    def _tell_delivery(self) -> None:
+        """Also while the broker is away: a full spool drops detections then."""
+        delivery = self._session.delivery
+        if self._was_online or delivery.record():  # what an earlier process met counts until the broker is there
+            self._delivery_file.note(delivery)
+        if delivery != self._delivery:
+            self._delivery = delivery
+            if self._on_delivery is not None:
+                self._on_delivery(delivery)
 
     def _change_state(self, state: State) -> None:
         if state == self._state:

@@ -12,6 +12,7 @@ from typing import Any
 from real_broker import Listener
 
 from clapstream.config.settings import MqttSettings
+from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.sinks.mqtt.timeouts import Timeouts
@@ -40,6 +41,7 @@ class Bench:
     def __init__(self, port: int, spool_path: Path | None = None, **options: Any) -> None:
         self.commands: list[tuple[str, bool]] = []
         self.states: list[str] = []
+        self.deliveries: list[Delivery] = []
         labels = options.pop("labels", (DOG, DOORBELL))
         sources = options.pop("sources", ["kitchen"])
         timeouts = options.pop("timeouts", QUICK)
@@ -54,6 +56,7 @@ class Bench:
             state=state,
             on_listening=lambda source, listening: self.commands.append((source, listening)),
             on_state=self.states.append,
+            on_delivery=self.deliveries.append,
             timeouts=timeouts,
         )
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
-from clapstream.sinks.mqtt.spool import SCHEMA, Spool
+from clapstream.sinks.mqtt.spool import Spool
+from clapstream.sinks.mqtt.spool_file import SCHEMA
 
 
 def old_spool(folder: Path, *sources: str) -> Path:

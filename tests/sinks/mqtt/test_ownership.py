@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,38 @@ def test_a_restarted_node_and_a_restarted_broker_keep_the_owner(
                 await asyncio.to_thread(broker.start)
                 await bench.until_state("online")
             assert "name in use" not in bench.states and "taking it over" not in caplog.text
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["forgetful", "persistent"])
+def test_a_restarted_broker_does_not_give_the_name_to_the_one_that_waits(
+    make_broker: Callable[..., Broker], tmp_path: Path, keeps: bool
+) -> None:
+    """Also where the owner is slower to come back, and where the broker kept its record and the will."""
+    kept = ["persistence true", f"persistence_location {tmp_path}/"] if keeps else []
+    broker = make_broker("allow_anonymous true", *kept)
+    broker.start()
+
+    async def scenario() -> None:
+        slow = dataclasses.replace(QUICK, first_retry=2.0, longest_retry=2.0)
+        first = Bench(broker.port, installation=FIRST, timeouts=slow)
+        second = Bench(broker.port, installation=SECOND, sources=["cellar"])
+        async with first.running():
+            await first.until_state("online")
+            async with second.running():
+                await second.until_state("name in use")
+                await asyncio.to_thread(broker.stop if keeps else broker.kill)
+                await first.until_state("offline")
+                await second.until_state("offline")
+                await asyncio.to_thread(broker.start)
+                await second.until_state("name in use")
+                live = broker.listen()
+                await first.until_state("online")
+                await asyncio.sleep(0.5)
+                assert (first.states[-1], second.states[-1]) == ("online", "name in use")
+        assert not [message for message in live.messages if "cellar" in message.topic]
+        assert "name in use" not in first.states
 
     run(scenario())
 

@@ -200,6 +200,25 @@ def test_entities_move_when_the_form_of_discovery_changes(make_broker: Callable[
     run(scenario())
 
 
+def test_a_broker_that_does_not_say_what_is_too_large_is_understood_after_few_connections(
+    make_broker: Callable[..., Broker], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        broker = make_broker("allow_anonymous true", "max_packet_size 20000")
+        broker.start()
+        live = broker.listen()
+        bench = Bench(broker.port, labels=MANY[:30], sources=["kitchen", "yard"], protocol="3.1.1")
+        async with bench.running():
+            await heard(live, lambda it: bool(it.on("homeassistant/device/clapstream_home-yard/config")))
+            bench.sink.offer(started("one"))
+            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+        assert bench.states.count("online") <= 5
+        (told,) = (text for text in warnings(caplog) if "refused" in text)
+        assert DISCOVERY in told and told.endswith("trying smaller messages")
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(
     "line",
     ["max_qos 0", "retain_available false", "max_inflight_messages 1", "max_keepalive 10"],
@@ -242,6 +261,29 @@ def test_a_broker_that_disconnects_for_one_topic_gets_the_others(
                 await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
                 assert live.on(f"{BASE}/kitchen/dog_barking/state")[-1] == "ON"
         assert reason in caplog.text
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("most_bytes", [None, 100_000])
+def test_a_broker_that_disconnects_for_discovery_gets_everything_else(
+    broker: Broker, caplog: pytest.LogCaptureFixture, most_bytes: int | None
+) -> None:
+    async def scenario() -> None:
+        live = broker.listen()
+        strict = in_front_of(
+            broker.port,
+            forbidden=b"github.com/clapstream",
+            goodbye=b"\xe0\x01\x87",
+            **({} if most_bytes is None else {"on_connack": limiting_packets(most_bytes)}),
+        )
+        async with serving(strict) as port:
+            bench = Bench(port)
+            async with bench.running():
+                bench.sink.offer(started("one"))
+                await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+                await said(live, f"{BASE}/status", "online")
+        assert "going on without it" in caplog.text
 
     run(scenario())
 
