@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clapstream.config.file import ConfigFile
 from clapstream.config.labels_file import labels_file, read_labels, window_settings
+from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.paths import default_config_directory
 from clapstream.config.problems import ConfigError, Problem
 from clapstream.config.secret_files import explain_unreadable
@@ -20,17 +21,16 @@ from clapstream.config.settings import (
     LabelSet,
     LabelSettings,
     MainFile,
-    MicrophoneSettings,
     ModelSettings,
-    MqttSettings,
+    Settings,
+    WindowSettings,
+)
+from clapstream.config.source_settings import (
+    MicrophoneSettings,
     PcmSettings,
     RecordingSettings,
-    Settings,
     SourceSettings,
-    SpoolSettings,
     StreamSettings,
-    TlsSettings,
-    WindowSettings,
 )
 from clapstream.slugs import slugify
 

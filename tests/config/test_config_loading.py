@@ -125,6 +125,15 @@ sources:
         assert source.device == yaml.safe_load(device)
 
     @pytest.mark.parametrize(
+        ("written", "listening"),
+        [("on", True), ("'Off'", False), ("OFF", False), ("true", True), ("false", False), ("'${SWITCH}'", False)],
+    )
+    def test_listening_is_also_written_as_on_and_off(self, tmp_path: Path, written: str, listening: bool) -> None:
+        text = f"sources: [{{name: a, type: microphone, listening: {written}}}]"
+        (source,) = load(tmp_path, text, SWITCH="False").sources
+        assert source.listening is listening
+
+    @pytest.mark.parametrize(
         ("source", "field", "message"),
         [
             ("{name: a}", "sources[0].type", "has no type; known are 'microphone'"),

@@ -80,6 +80,17 @@ def test_every_setting_of_a_label(tmp_path: Path, section: str, key: str) -> Non
             "sources[0].device: must be part of a device's",
         ),
         ("sources: [{name: a, type: microphone, channel: 5000}]", "or a channel index from 0 to 1023, not 5000"),
+        (
+            "sources: [{name: a, type: pcm, channel: right}]",
+            "channel: must be mix or an index below channels, which is 1: the first has index 0, not 'right'",
+        ),
+        ("sources: [{name: a, type: pcm, channels: 2, channel: 2}]", "below channels, which is 2"),
+        ("sources: [{name: a, type: stream, url: 'http://c/1', transport: udp}]", "udp is for rtsp:// URLs only"),
+        ("sources: [{name: a, type: microphone, enabled: false}]", "did you mean listening?"),
+        ("sources: [{name: a, type: stream, rtsp_transport: udp}]", "did you mean transport?"),
+        ("mqtt: {path: /mqtt}", "did you mean websocket_path?"),
+        ("mqtt: {tls: {insecure: true}}", "did you mean insecure_skip_host_check?"),
+        ("mqtt: {tls: {ca: ca.pem}}", "did you mean ca_file?"),
         ("sources: [{name: a, type: pcm, rate_hz: 0}]", "sources[0].rate_hz: must be at least 1000, not 0"),
         (
             "sources: [{name: a, type: rtmp}]",
