@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from clapstream.config.addresses import check_broker_host, check_stream_url
-from clapstream.config.paths import FileContext, FilePath
+from clapstream.config.paths import FileContext, SourceFilePath, sources_may_fail
 from clapstream.config.plain_values import written_text
 from clapstream.config.secret_files import explain_unreadable, read_secret
 
@@ -86,8 +86,9 @@ def _check_url(url: SecretStr, info: ValidationInfo) -> SecretStr:
     return SecretStr(check_stream_url(url.get_secret_value()))
 
 
-def _check_url_file(path: Path) -> Path:
-    read_url(path)
+def _check_url_file(path: Path, info: ValidationInfo) -> Path:
+    if not sources_may_fail(info):
+        read_url(path)
     return path
 
 
@@ -165,7 +166,7 @@ Topic = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_
 Host = Annotated[str, Field(max_length=300), FromNumber, AfterValidator(check_broker_host)]
 Username = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_check_username)]
 Revision = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_revision)]
-UrlFile = Annotated[FilePath, AfterValidator(_check_url_file)]
+UrlFile = Annotated[SourceFilePath, AfterValidator(_check_url_file)]
 SecretUrl = Annotated[
     SecretStr,
     BeforeValidator(lambda value: SecretStr(value) if isinstance(value, str) else value),

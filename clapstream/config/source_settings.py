@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from clapstream.config.fields import SecretUrl, Text, UrlFile, check_channel, check_device, on_or_off, read_url
-from clapstream.config.paths import FilePath
+from clapstream.config.paths import SourceFilePath, sources_may_fail
 from clapstream.config.section import Section
 from clapstream.slugs import slugify
-from clapstream.urls import shown_url
 
 
 class _Source(Section):
@@ -36,7 +35,7 @@ class RecordingSettings(_Source):
     """A sound file, played in real time or as fast as possible."""
 
     type: Literal["recording"] = "recording"
-    path: FilePath
+    path: SourceFilePath
     pace: Literal["realtime", "fast"] = "realtime"
     loop: bool = False
     channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
@@ -62,11 +61,14 @@ class PcmSettings(_Source):
 
 
 class StreamSettings(_Source):
-    """A network stream. The URL, given or read from `url_file`, may carry a password: see `shown_url`."""
+    """A network stream. The URL, given or read from `url_file`, may carry a password.
+
+    It is None where its file cannot be used and sources may fail.
+    """
 
     type: Literal["stream"] = "stream"
     url_file: UrlFile | None = None
-    url: SecretUrl = Field(default=None, validate_default=True)
+    url: SecretUrl | None = Field(default=None, validate_default=True)
     channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
     transport: Literal["auto", "tcp", "udp"] = "auto"
 
@@ -80,7 +82,12 @@ class StreamSettings(_Source):
             raise ValueError("is missing; give url, or url_file: a file that holds it")
         if url is not None and url_file is not None:
             raise ValueError("is given together with url_file; keep one of them")
-        return read_url(url_file) if url is None else url
+        try:
+            return read_url(url_file) if url is None else url
+        except ValueError:
+            if sources_may_fail(info):
+                return None
+            raise
 
     @field_validator("transport")
     @classmethod
@@ -91,10 +98,15 @@ class StreamSettings(_Source):
             raise ValueError(f"{transport} is for rtsp:// URLs only; leave it out for others")
         return transport
 
-    @property
-    def shown_url(self) -> str:
-        """Scheme, host and port of the URL: safe to log."""
-        return shown_url(self.url.get_secret_value())
+    def read_url(self) -> str:
+        """The URL, from its file if that could not be used so far; ValueError says what is wrong with it."""
+        if self.url is None and self.url_file is not None:
+            try:
+                return read_url(self.url_file).get_secret_value()
+            except ValueError as error:
+                raise ValueError(f"url_file {error}") from None
+        assert self.url is not None
+        return self.url.get_secret_value()
 
 
 SourceSettings = MicrophoneSettings | RecordingSettings | PcmSettings | StreamSettings

@@ -34,6 +34,7 @@ def bad_sources(tmp_path: Path) -> dict[str, dict[str, object]]:
     broken.write_bytes(content)
     return {
         "pip install 'clapstream[stream]'": {"name": "porch", "type": "stream", "url": "rtsp://127.0.0.1:9/1"},
+        "no such file": {"name": "card", "type": "recording", "path": str(tmp_path / "not mounted" / "card.flac")},
         "not a sound file": {"name": "text", "type": "recording", "path": str(text)},
         "broken after 19.": {"name": "broken", "type": "recording", "path": str(broken), "pace": "fast"},
     }
