@@ -123,6 +123,14 @@ sources:
     ]
 
 
+def test_check_notes_a_source_that_nobody_can_switch_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "clapstream.yaml"
+    for mqtt, noted in (("null", True), ("{host: broker}", False)):
+        path.write_text(f"mqtt: {mqtt}\nsources: [{{name: hall, type: microphone, listening: false}}]")
+        assert main(["check", "-c", str(path)]) == 0
+        assert ("hall does not listen and cannot be switched on" in capsys.readouterr().err) == noted
+
+
 def test_check_names_every_mistake_of_both_files_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

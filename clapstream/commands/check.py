@@ -27,6 +27,9 @@ def run(options: argparse.Namespace) -> int:
     for path in settings.secret_files:
         if readable_by_everyone(path):
             complain(f"note: every user of this machine can read {path}; chmod o-r keeps the secret")
+    for source in settings.sources:
+        if not source.listening and settings.mqtt is None:
+            complain(f"note: source {source.slug} does not listen and cannot be switched on, as mqtt is null")
     names = ", ".join(HIDDEN if may_hold_credentials(source.name) else source.name for source in settings.sources)
     print(f"OK: listens to {names}")
     for line in summary(settings):

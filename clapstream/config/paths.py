@@ -83,8 +83,10 @@ def _must_be_file_of_source(path: Path, info: ValidationInfo) -> Path:
 
 def _must_not_be_file(path: Path, info: ValidationInfo) -> Path:
     try:
-        if isinstance(info.context, FileContext) and path.exists() and not path.is_dir():
-            raise _unusable(path, "is not a directory")
+        if isinstance(info.context, FileContext):
+            nearest = next(each for each in (path, *path.parents) if each.exists() or each == each.parent)
+            if not nearest.is_dir():
+                raise _unusable(nearest, "is not a directory")
     except OSError as error:
         raise _unusable(path, f"cannot be reached: {error.strerror}") from error
     return path

@@ -97,6 +97,8 @@ def test_every_setting_of_a_label(tmp_path: Path, section: str, key: str) -> Non
             "has an unknown type; known are 'microphone', 'recording', 'pcm', ",
         ),
         ("cache_directory: labels.yaml", "cache_directory: labels.yaml is not a directory"),
+        ("state_directory: labels.yaml/below/it", "state_directory: labels.yaml is not a directory"),
+        ("node: a: b", "put text with a colon and a space in quotes"),
         ("labels: labels.yaml\nserver: x", "server: is not known; known here: "),
         ("mqtt: {server: x}", "mqtt.server: is not known; did you mean host? known here: "),
     ],
