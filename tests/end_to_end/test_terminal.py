@@ -37,6 +37,7 @@ def write_config(folder: Path, settings: dict[str, object]) -> Path:
     (folder / "labels.yaml").write_text("labels: [dog barking]\nbackground: [a quiet room]\n")
     path = folder / "clapstream.yaml"
     whole: dict[str, object] = {
+        "node": "home",
         "sources": [source],
         "labels": "labels.yaml",
         "cache_directory": str(folder / "cache"),
