@@ -73,8 +73,8 @@ def make_input(settings: SourceSettings) -> Input:
         case MicrophoneSettings():
             return Input(Microphone(settings.name, settings.device, settings.channel), live=True)
         case StreamSettings():
-            url = settings.url.get_secret_value()
-            return Input(Stream(settings.name, url, settings.channel, settings.transport), live=True)
+            stream = Stream(settings.name, settings.read_url, settings.channel, settings.transport)
+            return Input(stream, live=True)
         case PcmSettings():
             pipe = LivePcm if settings.live else Pcm
             source = pipe(settings.name, settings.rate_hz, settings.channels, settings.channel)

@@ -170,9 +170,10 @@ class Daemon:
                 tasks.create_task(keep_small(), name="memory"),
             ]
             pipelines = tasks.create_task(self._sources.run(), name="pipelines")
-            names = ", ".join(self._pipelines)
-            _logger.info("listening to %s", names)
-            self._service_manager.ready(f"listening to {names}")
+            on = ", ".join(name for name, pipeline in self._pipelines.items() if pipeline.listening)
+            status = f"listening to {on or 'nothing: every source is switched off'}"
+            _logger.info(status)
+            self._service_manager.ready(status)
             await asyncio.wait({pipelines, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for task in [pipelines, *services]:
                 task.cancel()

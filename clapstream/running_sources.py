@@ -46,10 +46,8 @@ class RunningSources:
                     self._start(slug)
         finally:
             self._group = None
-        if len(self._failures) == 1:
-            raise next(iter(self._failures.values()))
         if self._failures:
-            raise SourceError("; ".join(map(str, self._failures.values())))
+            raise SourceError("; ".join(self._reason(slug) for slug in self._failures))
 
     def announce(self) -> None:
         """Tell the sinks how every switch stands."""
@@ -92,3 +90,8 @@ class RunningSources:
             await self._pipelines[slug].run()
         except SourceError as error:
             self._failures[slug] = error
+
+    def _reason(self, slug: str) -> str:
+        """Why a source failed, with its name once."""
+        place = f"source {self._pipelines[slug].source_name}: "
+        return place + str(self._failures[slug]).removeprefix(place)

@@ -89,6 +89,48 @@ def test_check_approves_of_the_packaged_configuration(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.startswith("OK: listens to microphone")
 
 
+def test_check_shows_what_the_configuration_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("av", reason="network streams need the package av")
+    soundfile.write(tmp_path / "yard.wav", np.zeros(48_000, dtype=np.float32), 48_000)
+    (tmp_path / "clapstream.yaml").write_text(f"""
+node: My Home
+mqtt:
+  {{host: broker, port: 8883, username: secretuser, transport: websockets, websocket_path: /hunter2,
+   tls: {{ca_file: system}}}}
+state_directory: {tmp_path}/state
+cache_directory: {tmp_path}/cache
+sources:
+  - {{name: yard, type: recording, path: yard.wav, loop: true}}
+  - {{name: bedroom, type: microphone, device: 3, channel: left, listening: off}}
+  - {{name: pipe, type: pcm, channels: 2, live: true}}
+  - {{name: porch, type: stream, url: 'rtsp://secretuser:hunter2@camera:554/hunter2', transport: udp}}
+""")
+    assert main(["check", "-c", str(tmp_path / "clapstream.yaml")]) == 0
+    found = capsys.readouterr().out
+    assert [" ".join(line.split()) for line in found.splitlines()] == [
+        "OK: listens to yard, bedroom, pipe, porch",
+        "node My Home",
+        f"sources yard recording {tmp_path}/yard.wav, in a loop",
+        "bedroom microphone device 3, channel left, off until it is switched on",
+        "pipe pcm standard input, 48000 Hz, 2 channels, live",
+        "porch stream rtsp://camera:554, over UDP",
+        "labels 33, against 21 background prompts",
+        "window 10 s, a new one every 2.5 s",
+        "checkpoint bundled, on device auto",
+        "broker broker:8883, websockets, TLS, MQTT 5, topics clapstream/my_home/...",
+        f"state {tmp_path}/state",
+        f"cache {tmp_path}/cache",
+    ]
+
+
+def test_check_notes_a_source_that_nobody_can_switch_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "clapstream.yaml"
+    for mqtt, noted in (("null", True), ("{host: broker}", False)):
+        path.write_text(f"mqtt: {mqtt}\nsources: [{{name: hall, type: microphone, listening: false}}]")
+        assert main(["check", "-c", str(path)]) == 0
+        assert ("hall does not listen and cannot be switched on" in capsys.readouterr().err) == noted
+
+
 def test_check_names_every_mistake_of_both_files_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

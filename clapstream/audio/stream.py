@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from clapstream.audio.block import Block, SourceItem, StreamOpened
 from clapstream.audio.channel_choice import ChannelChoice
@@ -40,26 +40,36 @@ class Stream(LiveSource):
     def __init__(
         self,
         name: str,
-        url: str,
+        url: str | Callable[[], str],
         channel: str | int = "mix",
         transport: Transport = "auto",
         *,
         backoff: Backoff | None = None,
     ) -> None:
-        """Take the URL, which may carry a password: it is neither shown nor logged. `transport` is RTSP's."""
+        """Take the URL, or what reads it, and for RTSP the transport.
+
+        The URL may carry a password: it is neither shown nor logged. Reading it raises ValueError where it cannot.
+        """
         super().__init__(name, ChannelChoice(name, channel), backoff or Backoff(), STALL_SECONDS)
-        self._url = url
-        self._ways = ways_to_open(url, transport)
+        self._read_url = url if callable(url) else lambda: url
+        self._url = ""
+        self._transport = transport
+        self._ways: list[dict[str, str]] = []
         self._served_way: dict[str, str] | None = None
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
-        """Give the stream, for ever; SourceError where PyAV is missing."""
+        """Give the stream, for ever; SourceError where PyAV or the URL is missing."""
         try:
             import av  # noqa: F401
         except ImportError as error:
             raise SourceError(
                 f"source {self.name}: network streams need the package av: pip install 'clapstream[stream]'"
             ) from error
+        try:
+            self._url = self._read_url()
+        except ValueError as error:
+            raise SourceError(f"source {self.name}: {error}") from error
+        self._ways = ways_to_open(self._url, self._transport)
         async for item in super().items():
             yield item
 

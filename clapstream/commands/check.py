@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from clapstream.audio.av_frames import AV_PACKAGE, av_is_installed
 from clapstream.audio.recording import recording_problem
 from clapstream.commands.reporting import OK, USAGE, complain, settings_or_complaints
+from clapstream.commands.settings_summary import summary
 from clapstream.config import RecordingSettings, SourceSettings, StreamSettings
 from clapstream.config.secret_files import readable_by_everyone
 from clapstream.sinks.mqtt.delivery import delivery_notes
@@ -31,17 +32,14 @@ def run(options: argparse.Namespace) -> int:
     if settings.mqtt is not None:
         for note in delivery_notes(spool_path_of(settings.state_directory, settings.node_slug)):
             complain(f"note: {note}")
-    names = ", ".join(_shown(source.name) for source in settings.sources)
-    broker = settings.mqtt.address if settings.mqtt else "none"
-    print(
-        f"OK: listens to {names}; {len(settings.labels.labels)} labels against {len(settings.labels.background)} "
-        f"background prompts; checkpoint {_shown(settings.model.checkpoint)}; broker {broker}"
-    )
+    for source in settings.sources:
+        if not source.listening and settings.mqtt is None:
+            complain(f"note: source {source.slug} does not listen and cannot be switched on, as mqtt is null")
+    names = ", ".join(HIDDEN if may_hold_credentials(source.name) else source.name for source in settings.sources)
+    print(f"OK: listens to {names}")
+    for line in summary(settings):
+        print(f"  {line}")
     return OK
-
-
-def _shown(text: str) -> str:
-    return HIDDEN if may_hold_credentials(text) else text
 
 
 def source_problems(sources: Sequence[SourceSettings]) -> Iterator[str]:

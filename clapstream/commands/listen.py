@@ -19,11 +19,11 @@ _logger = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Listen to the configured sources."""
-    settings = settings_or_complaints(options.config)
+    """Listen to the configured sources; one whose file is missing does not keep the others from it."""
+    settings = settings_or_complaints(options.config, sources_may_fail=True)
     if settings is None:
         return USAGE
-    return _listen(settings, options, lambda: load_settings(options.config))
+    return _listen(settings, options, lambda: load_settings(options.config, sources_may_fail=True))
 
 
 def run_demo(options: argparse.Namespace) -> int:

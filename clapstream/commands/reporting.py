@@ -15,10 +15,10 @@ def complain(message: object) -> None:
     print(f"clapstream: {message}", file=sys.stderr)
 
 
-def settings_or_complaints(path: Path | None) -> Settings | None:
+def settings_or_complaints(path: Path | None, *, sources_may_fail: bool = False) -> Settings | None:
     """The settings, or None when everything that is wrong with them was said."""
     try:
-        return load_settings(path)
+        return load_settings(path, sources_may_fail=sources_may_fail)
     except ConfigError as error:
         for problem in error.problems:
             complain(problem)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clapstream.config.file import ConfigFile
 from clapstream.config.labels_file import labels_file, read_labels, window_settings
+from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.paths import default_config_directory
 from clapstream.config.problems import ConfigError, Problem
 from clapstream.config.secret_files import explain_unreadable
@@ -20,17 +21,16 @@ from clapstream.config.settings import (
     LabelSet,
     LabelSettings,
     MainFile,
-    MicrophoneSettings,
     ModelSettings,
-    MqttSettings,
+    Settings,
+    WindowSettings,
+)
+from clapstream.config.source_settings import (
+    MicrophoneSettings,
     PcmSettings,
     RecordingSettings,
-    Settings,
     SourceSettings,
-    SpoolSettings,
     StreamSettings,
-    TlsSettings,
-    WindowSettings,
 )
 from clapstream.slugs import slugify
 
@@ -65,10 +65,29 @@ OVERRIDES = {
 """Environment variables that win over clapstream.yaml: what differs between containers that share one file."""
 
 
-def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read a clapstream.yaml (None: the packaged one) and its labels file; raises `ConfigError`."""
+def load_settings(
+    path: Path | None = None, environment: Mapping[str, str] | None = None, *, sources_may_fail: bool = False
+) -> Settings:
+    """Read a clapstream.yaml (None: the packaged one) and its labels file; raises `ConfigError`.
+
+    With `sources_may_fail` some sources, not all, may lack their file: they then fail as they are listened to.
+    """
     environment = os.environ if environment is None else environment
-    main = ConfigFile(path if path is not None else default_config_directory() / "clapstream.yaml", environment)
+    path = path if path is not None else default_config_directory() / "clapstream.yaml"
+    try:
+        return _load(path, environment)
+    except ConfigError as error:
+        if not sources_may_fail:
+            raise
+        settings = _load(path, environment, sources_may_fail=True)
+        failing = {problem.field.partition(".")[0] for problem in error.problems}
+        if len(failing) == len(settings.sources):
+            raise
+    return settings
+
+
+def _load(path: Path, environment: Mapping[str, str], *, sources_may_fail: bool = False) -> Settings:
+    main = ConfigFile(path, environment, sources_may_fail=sources_may_fail)
     main.override(OVERRIDES, environment)
     keys = main.validate(MainFile, main.value)
     _check_sources(main)

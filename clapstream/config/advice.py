@@ -27,6 +27,7 @@ _INSTEAD_OF_URL = {
     "password_file": "name a file that holds the password and nothing else",
     "url_file": "name a file that holds the URL; the URL itself goes into the key url",
     "node": "a node is a word or two, such as home",
+    "websocket_path": "the broker goes into mqtt.host and mqtt.port",
 }
 """By the field's last key; an empty text where the field's own message says it."""
 
@@ -35,7 +36,12 @@ _MEANT = {
     "login": "username", "password": "password_file", "passwd": "password_file", "topic": "base_topic",
     "topic_prefix": "base_topic", "uri": "url", "rtsp": "url", "stream": "url", "file": "path", "filename": "path",
     "microphones": "sources", "cameras": "sources", "streams": "sources", "source": "sources", "ssl": "tls",
-    "rate": "rate_hz", "sample_rate": "rate_hz", "threshold": "start",
+    "rate": "rate_hz", "sample_rate": "rate_hz", "threshold": "start", "rtsp_transport": "transport",
+    "enabled": "listening", "path": "websocket_path", "ws_path": "websocket_path", "sni": "server_name",
+    "ca": "ca_file", "ca_cert": "ca_file", "ca_certs": "ca_file", "cafile": "ca_file", "cert": "cert_file",
+    "certificate": "cert_file", "client_cert": "cert_file", "key": "key_file", "client_key": "key_file",
+    "insecure": "insecure_skip_host_check", "tls_insecure": "insecure_skip_host_check",
+    "insecure_skip_verify": "insecure_skip_host_check",
 }  # fmt: skip
 """Keys of other programs, and what they are called here; `url` of a broker is its host."""
 

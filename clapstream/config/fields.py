@@ -11,9 +11,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from clapstream.config.addresses import check_broker_host, check_stream_url
-from clapstream.config.paths import FileContext, FilePath
+from clapstream.config.paths import FileContext, SourceFilePath, sources_may_fail
 from clapstream.config.plain_values import written_text
 from clapstream.config.secret_files import explain_unreadable, read_secret
+
+
+def _is_credentials(text: str) -> bool:
+    """Whether a text that is going to be shown holds a URL or a user name with its password."""
+    return re.search(r"://|[^\s:]:\S*@", text) is not None
 
 
 def _clean_text(text: str) -> str:
@@ -22,7 +27,7 @@ def _clean_text(text: str) -> str:
     cleaned = " ".join(visible.split())
     if not cleaned:
         raise ValueError("must not be empty")
-    if re.search(r"://|[^\s:]:\S*@", cleaned):  # it would be shown, logged and published
+    if _is_credentials(cleaned):  # it would be shown, logged and published
         raise ValueError("must not hold a URL or a password")
     return cleaned
 
@@ -54,7 +59,7 @@ def _is_index(value: Any, count: int) -> bool:
 
 def check_device(value: Any) -> Any:
     """Which sound card: None, an index or part of a name."""
-    if isinstance(value, str) and "://" in value:
+    if isinstance(value, str) and _is_credentials(value):
         raise ValueError("must be a sound card, not a URL")
     if value is None or _is_index(value, MOST_DEVICES) or (isinstance(value, str) and value.strip()):
         return value
@@ -63,8 +68,13 @@ def check_device(value: Any) -> Any:
     )
 
 
+def on_or_off(value: Any) -> Any:
+    """True or false, also written as on and off, which are text in YAML 1.2, or taken from a variable."""
+    return {"on": True, "true": True, "off": False, "false": False}.get(str(value).lower(), value)
+
+
 def check_channel(value: Any) -> Any:
-    """Which channel of a sound card: a word or an index."""
+    """Which channel of a source: a word or an index."""
     if value in ("mix", "left", "right") or _is_index(value, MOST_CHANNELS):
         return value
     raise ValueError(f"must be mix, left, right or a channel index from 0 to {MOST_CHANNELS - 1}")
@@ -76,8 +86,9 @@ def _check_url(url: SecretStr, info: ValidationInfo) -> SecretStr:
     return SecretStr(check_stream_url(url.get_secret_value()))
 
 
-def _check_url_file(path: Path) -> Path:
-    read_url(path)
+def _check_url_file(path: Path, info: ValidationInfo) -> Path:
+    if not sources_may_fail(info):
+        read_url(path)
     return path
 
 
@@ -116,7 +127,7 @@ def check_model_device(value: Any) -> Any:
 
 
 def _check_topic(topic: str) -> str:
-    if "://" in topic:
+    if _is_credentials(topic):
         raise ValueError("must be a topic, not a URL")
     if topic.startswith(("/", "$")) or topic.endswith("/") or not re.fullmatch(r"[^\s#+\x00-\x1f\x7f]+", topic):
         raise ValueError("must be a topic without spaces, #, +, a leading $, or a slash at either end")
@@ -155,7 +166,7 @@ Topic = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_
 Host = Annotated[str, Field(max_length=300), FromNumber, AfterValidator(check_broker_host)]
 Username = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_check_username)]
 Revision = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_revision)]
-UrlFile = Annotated[FilePath, AfterValidator(_check_url_file)]
+UrlFile = Annotated[SourceFilePath, AfterValidator(_check_url_file)]
 SecretUrl = Annotated[
     SecretStr,
     BeforeValidator(lambda value: SecretStr(value) if isinstance(value, str) else value),

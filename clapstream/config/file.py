@@ -9,20 +9,13 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.paths import FileContext
 from clapstream.config.plain_values import number_or_text, written_text
 from clapstream.config.problems import Problem, dotted, explain
-from clapstream.config.settings import (
-    GateSettings,
-    LabelDefaults,
-    ModelSettings,
-    MqttSettings,
-    Section,
-    SourceSettings,
-    SpoolSettings,
-    TlsSettings,
-    WindowSettings,
-)
+from clapstream.config.section import Section
+from clapstream.config.settings import GateSettings, LabelDefaults, ModelSettings, WindowSettings
+from clapstream.config.source_settings import SourceSettings
 from clapstream.config.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
 from clapstream.slugs import slugify
 from clapstream.urls import HIDDEN, may_hold_credentials
@@ -33,13 +26,15 @@ SectionType = TypeVar("SectionType", bound=Section)
 class ConfigFile:
     """One configuration file: what it says and what is wrong with it."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str], *, sources_may_fail: bool = False) -> None:
+        """Read the file; see `FileContext` for `sources_may_fail`."""
         self.path = path
         self.problems: list[Problem] = []
         self._name = str(path)
         self._overridden: dict[Location, str] = {}
         self._unresolved: set[Location] = set()
         self._document = Document({})
+        self._sources_may_fail = sources_may_fail
         self.readable = True
         try:
             self._document = read_yaml(path, environment)
@@ -53,7 +48,7 @@ class ConfigFile:
     @property
     def context(self) -> FileContext:
         """What relative paths in this file are relative to."""
-        return FileContext(self.path.absolute().parent)
+        return FileContext(self.path.absolute().parent, self._sources_may_fail)
 
     def report(self, location: Location, message: str) -> None:
         """Note a problem at a location in this file, or at the environment variable that was put there."""

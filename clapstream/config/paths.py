@@ -17,9 +17,13 @@ from clapstream.config.plain_values import written_text
 
 @dataclass(frozen=True, slots=True)
 class FileContext:
-    """Where settings come from: relative paths are meant from `directory`, and must exist."""
+    """Where settings come from: relative paths are meant from `directory`, and must exist.
+
+    With `sources_may_fail` the files of sources need not: each source then says itself what is wrong with its own.
+    """
 
     directory: Path
+    sources_may_fail: bool = False
 
 
 def default_config_directory() -> Path:
@@ -68,10 +72,21 @@ def _must_be_file(path: Path, info: ValidationInfo) -> Path:
     raise _unusable(path, reason)
 
 
+def sources_may_fail(info: ValidationInfo) -> bool:
+    """Whether a file that only one source needs may be missing."""
+    return isinstance(info.context, FileContext) and info.context.sources_may_fail
+
+
+def _must_be_file_of_source(path: Path, info: ValidationInfo) -> Path:
+    return path if sources_may_fail(info) else _must_be_file(path, info)
+
+
 def _must_not_be_file(path: Path, info: ValidationInfo) -> Path:
     try:
-        if isinstance(info.context, FileContext) and path.exists() and not path.is_dir():
-            raise _unusable(path, "is not a directory")
+        if isinstance(info.context, FileContext):
+            nearest = next(each for each in (path, *path.parents) if each.exists() or each == each.parent)
+            if not nearest.is_dir():
+                raise _unusable(nearest, "is not a directory")
     except OSError as error:
         raise _unusable(path, f"cannot be reached: {error.strerror}") from error
     return path
@@ -118,4 +133,5 @@ def user_directory(systemd_variable: str, xdg_variable: str, home_part: str) -> 
 
 
 FilePath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_must_be_file)]
+SourceFilePath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_must_be_file_of_source)]
 DirectoryPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_must_not_be_file)]

@@ -8,9 +8,11 @@ _WITHOUT_CONTENT = {
     "found undefined alias": "undefined alias; put text that begins with * in quotes",
     "found duplicate anchor": "two values have the same anchor; put text that begins with & in quotes",
     "found undefined tag handle": "undefined tag; put text that begins with ! in quotes",
+    "mapping values are not allowed": "a colon and a space in a value, or a key that is not aligned with its "
+    "neighbours; put text with a colon and a space in quotes",
     "that cannot start any token": "no value can begin with @, ` or %; put it in quotes",
 }
-"""What to say where PyYAML quotes the file."""
+"""What to say where PyYAML quotes the file, or does not say what to do."""
 
 _VARIABLE = "in { } and [ ] a value with ${NAME} must stand in quotes"
 

@@ -178,7 +178,7 @@ def _status(source: SourceState, now: datetime) -> tuple[str, str]:
 
 def _why_nothing(source: SourceState) -> str:
     if not source.listening:
-        return "listening is switched off; the microphone is closed"
+        return "the source is closed until it is switched on"
     if source.online is False:
         reason = one_line(source.reason)
         if reason in NO_FAULT:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import get_args
 
+from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
+from clapstream.config.section import Section
 from clapstream.config.settings import (
     GateSettings,
     LabelDefaults,
     LabelSettings,
     MainFile,
     ModelSettings,
-    MqttSettings,
-    Section,
-    SourceSettings,
-    SpoolSettings,
-    TlsSettings,
     WindowSettings,
 )
+from clapstream.config.source_settings import SourceSettings
 
 SECTIONS: dict[str, type[Section]] = {
     "": MainFile,

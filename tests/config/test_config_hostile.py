@@ -12,14 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clapstream.config import ConfigError, Settings, load_settings
-from clapstream.config.settings import (
-    LabelSettings,
-    LabelsFile,
-    MainFile,
-    MqttSettings,
-    RecordingSettings,
-    WindowSettings,
-)
+from clapstream.config.mqtt_settings import MqttSettings
+from clapstream.config.settings import LabelSettings, LabelsFile, MainFile, WindowSettings
+from clapstream.config.source_settings import RecordingSettings
 
 KEYS = sorted(
     {"type", "url", "rate_hz", "channels", "device", "channel", "checkpoint", "precision", "<<"}

@@ -191,12 +191,14 @@ class TestUrlFiles:
             ("url_file: /dev/null", "url_file: is not a regular file"),
             (f"url_file: labels.yaml, url: '{URL}'", "url_file: must hold one line of text"),
             (f"url_file: good, url: '{URL}'", "url: is given together with url_file; keep one of them"),
+            ("url_file: web, transport: udp", "transport: udp is for rtsp:// URLs only"),
             ("url_file: null", "url: is missing; give url, or url_file: a file that holds it"),
             ("url: null", "url: is missing; give url, or url_file"),
         ],
     )
     def test_mistakes(self, tmp_path: Path, source: str, said: str) -> None:
         (tmp_path / "good").write_text(URL)
+        (tmp_path / "web").write_text("http://camera/1")
         found = refusal(tmp_path, f"sources: [{{name: a, type: stream, {source}}}]")
         assert said in found
         assert len(found.splitlines()) == 1

@@ -34,6 +34,7 @@ def bad_sources(tmp_path: Path) -> dict[str, dict[str, object]]:
     broken.write_bytes(content)
     return {
         "pip install 'clapstream[stream]'": {"name": "porch", "type": "stream", "url": "rtsp://127.0.0.1:9/1"},
+        "no such file": {"name": "card", "type": "recording", "path": str(tmp_path / "not mounted" / "card.flac")},
         "not a sound file": {"name": "text", "type": "recording", "path": str(text)},
         "broken after 19.": {"name": "broken", "type": "recording", "path": str(broken), "pace": "fast"},
     }
@@ -101,5 +102,6 @@ def test_when_all_sources_failed_or_ended_the_reason_and_exit_code_1_remain(
     last_line = process.log.splitlines()[-1]
     assert last_line.startswith("clapstream: ")
     assert all(reason in last_line for reason in bad_sources), last_line
+    assert all(last_line.count(f"source {source['name']}: ") == 1 for source in bad_sources.values()), last_line
     assert "Traceback" not in process.log
     listener.wait(lambda heard: heard.on(f"{BASE}/status")[-1:] == ["offline"], "the end")

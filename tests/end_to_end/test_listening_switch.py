@@ -82,6 +82,7 @@ def test_the_configuration_says_how_a_source_starts_until_it_is_switched(
     listener.wait(lambda heard: bool(heard.on(f"{BASE}/hall/diagnostics")), "the hall")
     assert set(listener.on(f"{BASE}/bedroom/listening")) == {"OFF"}
     assert set(listener.on(f"{BASE}/bedroom/availability")) == {"offline"}
+    assert "listening to hall\n" in process.log
     switch(listener, "bedroom", "ON", "ON")
     listener.wait(lambda heard: heard.on(f"{BASE}/bedroom/availability")[-1:] == ["online"], "the bedroom")
     assert process.stop()[0] == 0
@@ -97,6 +98,7 @@ def test_a_microphone_that_is_off_is_not_opened(
     listener = broker.listen()
     process = start_clapstream({"sources": [microphone], "mqtt": {"host": "127.0.0.1", "port": broker.port}})
     listener.wait(lambda heard: "OFF" in heard.on(f"{BASE}/bedroom/listening"), "the switch")
+    assert "listening to nothing: every source is switched off" in process.log
     time.sleep(1.0)  # in which it would have opened
     assert children(process) == 0, "each open microphone has a process of its own"
     switch(listener, "bedroom", "ON", "ON")

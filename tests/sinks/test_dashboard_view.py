@@ -117,7 +117,7 @@ def test_what_is_active_is_shown_even_when_others_score_higher() -> None:
     [
         (SourceAvailability("kitchen", False, "unplugged"), "● lost", "unplugged; trying again"),
         (SourceAvailability("kitchen", False, "ended"), "● ended", "nothing more to hear"),
-        (SourceListening("kitchen", False), "● switched off", "the microphone is closed"),
+        (SourceListening("kitchen", False), "● switched off", "the source is closed until it is switched on"),
         (SourceDiagnostics("kitchen", 20.0, 9, 0, 0, 0, silent=True), "● silent: muted?", "dog barking"),
         (heard("kitchen", partial=True), "● listening, first window filling", "dog barking"),
         (replace(heard("kitchen"), gated=True), "● listening, quiet", "dog barking"),

@@ -19,7 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from clapstream.config.settings import MqttSettings
+from clapstream.config import MqttSettings
 from clapstream.sinks.mqtt import payloads, reasons
 from clapstream.sinks.mqtt.outbox import Message
 from clapstream.sinks.mqtt.packets import packet_bytes

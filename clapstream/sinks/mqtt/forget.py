@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import aiomqtt
 
-from clapstream.config.settings import MqttSettings
+from clapstream.config import MqttSettings
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
 from clapstream.sinks.mqtt.outbox import Message

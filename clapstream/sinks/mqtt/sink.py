@@ -19,7 +19,7 @@ from typing import Any, Literal
 import aiomqtt
 
 from clapstream.backoff import Backoff
-from clapstream.config.settings import MqttSettings
+from clapstream.config import MqttSettings
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
 from clapstream.sinks.mqtt.delivery import Delivery, DeliveryFile

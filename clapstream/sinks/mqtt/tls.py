@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from clapstream.config.settings import TlsSettings
+from clapstream.config import TlsSettings
 
 
 def tls_context(tls: TlsSettings) -> ssl.SSLContext:

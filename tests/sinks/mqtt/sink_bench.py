@@ -11,7 +11,7 @@ from typing import Any
 
 from real_broker import Listener
 
-from clapstream.config.settings import MqttSettings
+from clapstream.config import MqttSettings
 from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.sink import MqttSink

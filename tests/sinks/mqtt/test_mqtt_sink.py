@@ -30,7 +30,7 @@ from sink_bench import (
     started,
 )
 
-from clapstream.config.settings import TlsSettings
+from clapstream.config import TlsSettings
 from clapstream.sinks.mqtt.spool import Spool
 from clapstream.updates import (
     LabelsChanged,

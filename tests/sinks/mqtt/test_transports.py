@@ -15,7 +15,7 @@ import pytest
 from real_broker import Broker, Certificates, run_openssl
 from sink_bench import BASE, QUICK, Bench, heard, run, started
 
-from clapstream.config.settings import MqttSettings, TlsSettings
+from clapstream.config import MqttSettings, TlsSettings
 from clapstream.sinks.mqtt.connection import Connector
 
 

@@ -1,0 +1,79 @@
+"""What can be set of the connection to the broker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from clapstream.config.fields import Host, Topic, Username, check_websocket_path, defaults_when_empty, tls_or_none
+from clapstream.config.paths import FilePath
+from clapstream.config.secret_files import credential, read_secret
+from clapstream.config.section import Section
+
+
+class TlsSettings(Section):
+    """TLS to the broker. `ca_file` None trusts the system's authorities.
+
+    The certificate must be for `server_name`, or for the host where that is None, unless
+    `insecure_skip_host_check` is set.
+    """
+
+    ca_file: Annotated[FilePath | None, BeforeValidator(lambda value: None if value == "system" else value)] = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = Field(default=None, validate_default=True)
+    server_name: Host | None = None
+    insecure_skip_host_check: bool = False
+
+    @field_validator("key_file")
+    @classmethod
+    def _check_pair(cls, key_file: Path | None, info: ValidationInfo) -> Path | None:
+        if "cert_file" in info.data and (info.data["cert_file"] is None) != (key_file is None):
+            raise ValueError("cert_file and key_file must be given together")
+        return key_file
+
+
+class SpoolSettings(Section):
+    """How much is kept on disk for a broker that is away; the oldest goes first."""
+
+    max_messages: int = Field(default=10_000, ge=0, le=10_000_000)
+    max_age_seconds: float = Field(default=7 * 86_400.0, ge=0.0, le=3650 * 86_400.0)
+
+
+class MqttSettings(Section):
+    """The broker. The password is no field: `password()` fetches it where it is used."""
+
+    host: Host = "localhost"
+    port: int = Field(default=1883, ge=1, le=65_535)
+    username: Username | None = Field(default=None, repr=False)
+    password_file: FilePath | None = None
+    base_topic: Topic = "clapstream"
+    discovery_prefix: Topic = "homeassistant"
+    protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)] = "5"
+    transport: Literal["tcp", "websockets"] = "tcp"
+    websocket_path: Annotated[str, BeforeValidator(check_websocket_path)] = Field(default="/mqtt", repr=False)
+    keepalive_seconds: int = Field(default=30, ge=5, le=3600)
+    tls: Annotated[TlsSettings | None, BeforeValidator(tls_or_none)] = None
+    spool: Annotated[SpoolSettings, BeforeValidator(defaults_when_empty)] = SpoolSettings()
+
+    @property
+    def address(self) -> str:
+        """Host and port, as messages show them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def password(self, environment: Mapping[str, str] = os.environ) -> str | None:
+        """The password from `password_file`, $CLAPSTREAM_MQTT_PASSWORD or systemd's credential `mqtt_password`.
+
+        Read anew on each call, so that a changed file counts at the next connect. Raises OSError for a file that
+        cannot be read.
+        """
+        if self.password_file is not None:
+            return read_secret(self.password_file)
+        return environment.get("CLAPSTREAM_MQTT_PASSWORD") or credential("mqtt_password", environment)
+
+    def user(self, environment: Mapping[str, str] = os.environ) -> str | None:
+        """Who logs in: `username`, else systemd's credential `mqtt_username`; raises as `password` does."""
+        return self.username if self.username is not None else credential("mqtt_username", environment)
