@@ -100,7 +100,7 @@ def replace(module: nn.Module) -> None:
     child: Any
     for name, child in module.named_children():
         if isinstance(child, Preparable):
-            child.belongs_to_prepared = True
+            child.was_prepared = True
         if isinstance(child, ClapAudioPatchEmbed) and is_plain(child.proj, nn.Conv2d):
             child.proj.weight.data = child.proj.weight.data.contiguous(memory_format=torch.channels_last)
         if is_plain(child, nn.Linear):

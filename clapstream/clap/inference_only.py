@@ -81,13 +81,13 @@ class InferenceOnly(nn.Module):
 class Preparable(nn.Module):
     """A model that can be prepared for inference, once and for good."""
 
-    belongs_to_prepared = False
-    """Whether it is part of a model that was prepared for inference, even if nothing in it is packed."""
+    was_prepared = False
+    """Whether it, or a model that it is part of, was prepared for inference, even if nothing in it is packed."""
 
     @property
     def is_prepared_for_inference(self) -> bool:
-        """Whether it, or any part of it, was prepared."""
-        return self.belongs_to_prepared or any(isinstance(module, InferenceOnly) for module in self.modules())
+        """Whether it, a model that it is part of, or any part of it was prepared."""
+        return self.was_prepared or any(isinstance(module, InferenceOnly) for module in self.modules())
 
     def prepare_for_inference(self) -> Self:
         """Pack the weights and take the fast paths, in place; the same numbers, for inference only.
@@ -96,15 +96,17 @@ class Preparable(nn.Module):
         gradients, other weights, another device or precision, compilation and export. Parameters that were packed
         are no longer the model's, and whoever still holds them finds them empty. Copies, pickles, `state_dict` and
         `save_pretrained` work; the latter two give the original weights. A layer with hooks, an adapter or a
-        parametrization is left as it is and called as before.
+        parametrization is left as it is and called as before; hooks that are added later see the audio tower's
+        tokens in the order of windows.
 
         Raises:
             ValueError: the model is on the device "meta" and has no weights yet.
         """
         from clapstream.clap.inference import prepare  # knows the modules of the models, which import this one
 
-        if not self.is_prepared_for_inference:
+        if not self.was_prepared:
             prepare(self)
+            self.was_prepared = True
         return self
 
     def train(self, mode: bool = True) -> Self:

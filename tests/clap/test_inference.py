@@ -393,3 +393,14 @@ def test_packed_parameters_are_counted(plain):
     plain.prepare_for_inference()
     assert [plain.num_parameters(), plain.num_parameters(exclude_embeddings=True)] == counts
     assert plain.num_parameters(only_trainable=True) == 0
+
+
+def test_the_whole_after_a_part(plain, inputs):
+    expected = plain(**inputs).logits_per_audio
+    plain.audio_model.prepare_for_inference()
+    assert not plain.text_model.is_prepared_for_inference
+    plain.prepare_for_inference()
+    assert isinstance(plain.text_projection.linear1, PackedLinear)
+    torch.testing.assert_close(plain(**inputs).logits_per_audio, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(InferenceOnlyError, match="cannot train"):
+        plain.text_model.train()
