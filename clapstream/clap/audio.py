@@ -59,8 +59,8 @@ class ClapAudioModel(PretrainedModel[ClapAudioConfig]):
             output_hidden_states_before_downsampling,
             always_partition,
         )
-        return_dict = config.return_dict if return_dict is None else return_dict
-        return cast(BaseModelOutputWithPooling, output) if return_dict else output.to_tuple()
+        as_object = config.use_return_dict if return_dict is None else return_dict
+        return cast(BaseModelOutputWithPooling, output) if as_object else output.to_tuple()
 
 
 class ClapAudioModelWithProjection(PretrainedModel[ClapAudioConfig]):
@@ -105,5 +105,5 @@ class ClapAudioModelWithProjection(PretrainedModel[ClapAudioConfig]):
             hidden_states=tower.hidden_states,
             attentions=tower.attentions,
         )
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        as_object = self.config.use_return_dict if return_dict is None else return_dict
+        return output if as_object else output.to_tuple()

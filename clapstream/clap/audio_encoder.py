@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.inference_only import Preparable
+from clapstream.clap.input_checks import check_features
 from clapstream.clap.outputs import BaseModelOutputWithPooling
 from clapstream.clap.patch_embed import ClapAudioPatchEmbed, pair
 from clapstream.clap.swin import ClapAudioStage
@@ -51,6 +52,7 @@ class ClapAudioEncoder(Preparable):
         always_partition: bool = False,
     ) -> BaseModelOutputWithPooling:
         """Spectrograms `(batch, views, frames, mels)` in dB; see `ClapAudioModel.forward`."""
+        check_features(input_features)
         images = self.fold(self.normalise(input_features))
         tokens = self.patch_embed(images.to(next(self.patch_embed.parameters(), images).dtype), is_longer)
         states = [as_map(tokens, self.grids[0])]

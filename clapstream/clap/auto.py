@@ -5,11 +5,14 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+import torch
+
 from clapstream.clap.audio import ClapAudioModel
 from clapstream.clap.checkpoint import PretrainedModel
 from clapstream.clap.config import ClapAudioConfig, ClapConfig, ClapTextConfig
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, split_options
+from clapstream.clap.loading_options import check_options, parse_dtype
 from clapstream.clap.model import ClapModel
 from clapstream.clap.pretrained_config import CONFIG_NAME, PretrainedConfig
 from clapstream.clap.processor import ClapProcessor
@@ -66,11 +69,26 @@ class AutoModel(Auto):
         return MODELS[type(config)].from_pretrained(pretrained_model_name_or_path, **options)
 
     @classmethod
-    def from_config(cls, config: PretrainedConfig, **arguments: Any) -> PretrainedModel[Any]:
-        """A model with random weights; TypeError for a configuration of another kind."""
+    def from_config(
+        cls,
+        config: PretrainedConfig,
+        *,
+        dtype: torch.dtype | str | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        **options: Any,
+    ) -> PretrainedModel[Any]:
+        """A model with random weights, of the precision `dtype` (`torch_dtype` before transformers 4.56).
+
+        `options` are those of `check_options`, or go to the constructor.
+
+        Raises:
+            TypeError: a configuration of another kind, or an option that makes no sense for CLAP.
+        """
         if type(config) not in MODELS:
             raise TypeError(f"config must be one of CLAP's configurations, not {type(config).__name__}")
-        return MODELS[type(config)](config, **arguments)
+        _, arguments = split_options(check_options(options))
+        asked = torch_dtype if dtype is None else dtype
+        return MODELS[type(config)](config, **arguments).to(parse_dtype(config.dtype if asked is None else asked))
 
 
 class AutoProcessor(Auto):

@@ -16,9 +16,9 @@ from clapstream.clap.arguments import refuse_by_name
 from clapstream.clap.embeddings import resized
 from clapstream.clap.gradient_checkpointing import GradientCheckpointing
 from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, split_options
-from clapstream.clap.inference_only import Preparable
+from clapstream.clap.inference_only import InferenceOnly, InferenceOnlyError, Preparable
 from clapstream.clap.loading import SkipInitialisation, fill, load
-from clapstream.clap.loading_options import check_options, choose_dtype, move
+from clapstream.clap.loading_options import check_options, choose_dtype, move, refuse_meta
 from clapstream.clap.pretrained_config import PretrainedConfig
 from clapstream.clap.weights import PICKLE_NAME, SAFETENSORS_NAME, StateDict, open_weights, write_weights
 
@@ -90,10 +90,6 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def get_input_embeddings(self) -> nn.Module:
-        """The layer that reads the input: word embeddings of a text tower."""
-        raise NotImplementedError(f"{type(self).__name__} has no input embeddings")
-
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the word embeddings."""
         raise NotImplementedError(f"{type(self).__name__} has no word embeddings")
@@ -112,7 +108,10 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
         Raises:
             TypeError: a model without a text tower, or no whole number.
             ValueError: too few tokens.
+            InferenceOnlyError: the model was prepared for inference.
         """
+        if self.is_prepared_for_inference:
+            raise InferenceOnlyError("cannot resize the word embeddings")
         embeddings = self.get_input_embeddings()
         if not isinstance(embeddings, nn.Embedding):
             raise TypeError(f"resize_token_embeddings: {type(self).__name__} has no text tower")
@@ -123,11 +122,12 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
         return found
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """How many numbers the parameters hold."""
+        """How many numbers the parameters hold, those that were packed for inference included."""
         excluded = set()
         if exclude_embeddings:
             excluded = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
-        return sum(
+        packed = sum(module.packed_numbers for module in self.modules() if isinstance(module, InferenceOnly))
+        return (0 if only_trainable else packed) + sum(
             parameter.numel()
             for parameter in self.parameters()
             if id(parameter) not in excluded and (parameter.requires_grad or not only_trainable)
@@ -160,6 +160,7 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
         Raises:
             CheckpointError: a file is missing, damaged or does not fit; the message names the file and the key.
             TypeError: an option that makes no sense for CLAP; the message names it.
+            RuntimeError: the default device is "meta", which holds no weights.
         """
         where, rest = split_options(check_options(options))
         name = pretrained_model_name_or_path
@@ -179,6 +180,7 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
             weights = open_weights(checkpoint_source(name, where), use_safetensors, variant)
         else:
             weights = StateDict(Path("state_dict"), state_dict)
+        refuse_meta(model)
         model.to(choose_dtype(torch_dtype if dtype is None else dtype, chosen.dtype, weights))
         report = load(
             model,

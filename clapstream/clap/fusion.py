@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from clapstream.clap.tracing import is_tracing
+from clapstream.clap.inference_only import Preparable
 
 
 def attention_branch(channels: int, reduced: int) -> list[nn.Module]:
@@ -14,13 +14,13 @@ def attention_branch(channels: int, reduced: int) -> list[nn.Module]:
     return [
         nn.Conv2d(channels, reduced, kernel_size=1),
         nn.BatchNorm2d(reduced),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
         nn.Conv2d(reduced, channels, kernel_size=1),
         nn.BatchNorm2d(channels),
     ]
 
 
-class ClapAudioAFFBlock(nn.Module):
+class ClapAudioAFFBlock(Preparable):
     """Fuses `(batch, channels, height, width)` maps; `reduction` is how far the bottleneck narrows."""
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -35,16 +35,3 @@ class ClapAudioAFFBlock(nn.Module):
         both = whole + detail
         share = self.sigmoid(self.local_att(both) + self.global_att(both))
         return cast(Tensor, 2 * whole * share + 2 * detail * (1 - share))
-
-
-def check_is_longer(is_longer: Tensor, images: Tensor) -> None:
-    """Raise TypeError or ValueError unless `is_longer` has one mark for each row of `images`.
-
-    Nothing is checked while a graph is recorded, which would fix the size of the batch.
-    """
-    if is_tracing():
-        return
-    if not isinstance(is_longer, Tensor):
-        raise TypeError(f"is_longer must be a tensor (batch, 1), not {type(is_longer).__name__}")
-    if is_longer.numel() != len(images):
-        raise ValueError(f"is_longer has {is_longer.numel()} marks for {len(images)} sounds; it must be (batch, 1)")

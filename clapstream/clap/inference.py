@@ -82,6 +82,10 @@ def reorders(plans: Sequence[WindowPlan], device: torch.device) -> nn.ModuleList
 def prepare(model: nn.Module) -> None:
     """Replace what has a fast path inside a model by it, and empty the parameters that are not its own any more."""
     before = list(model.parameters())
+    if any(parameter.is_meta for parameter in before):
+        raise ValueError(
+            "prepare_for_inference: the model has no weights, it is on the device 'meta'; load them first"
+        )
     model.eval().requires_grad_(False).zero_grad()
     with torch.no_grad():
         replace(model)
@@ -95,6 +99,8 @@ def replace(module: nn.Module) -> None:
     """Replace the plain modules below one of ours; what is not ours, or has hooks, is left as it is."""
     child: Any
     for name, child in module.named_children():
+        if isinstance(child, Preparable):
+            child.was_prepared = True
         if isinstance(child, ClapAudioPatchEmbed) and is_plain(child.proj, nn.Conv2d):
             child.proj.weight.data = child.proj.weight.data.contiguous(memory_format=torch.channels_last)
         if is_plain(child, nn.Linear):

@@ -30,6 +30,9 @@ class InferenceOnly(nn.Module):
     dissolved: ClassVar[frozenset[str]] = frozenset()
     """Attributes of the module it was made of that are gone."""
 
+    packed_numbers = 0
+    """How many numbers the parameters held that were packed here."""
+
     example: Tensor
     """An empty tensor on the device and in the precision that it was prepared for."""
 
@@ -78,10 +81,13 @@ class InferenceOnly(nn.Module):
 class Preparable(nn.Module):
     """A model that can be prepared for inference, once and for good."""
 
+    was_prepared = False
+    """Whether it, or a model that it is part of, was prepared for inference, even if nothing in it is packed."""
+
     @property
     def is_prepared_for_inference(self) -> bool:
-        """Whether any part of it holds packed weights."""
-        return any(isinstance(module, InferenceOnly) for module in self.modules())
+        """Whether it, a model that it is part of, or any part of it was prepared."""
+        return self.was_prepared or any(isinstance(module, InferenceOnly) for module in self.modules())
 
     def prepare_for_inference(self) -> Self:
         """Pack the weights and take the fast paths, in place; the same numbers, for inference only.
@@ -90,12 +96,17 @@ class Preparable(nn.Module):
         gradients, other weights, another device or precision, compilation and export. Parameters that were packed
         are no longer the model's, and whoever still holds them finds them empty. Copies, pickles, `state_dict` and
         `save_pretrained` work; the latter two give the original weights. A layer with hooks, an adapter or a
-        parametrization is left as it is and called as before.
+        parametrization is left as it is and called as before; hooks that are added later see the audio tower's
+        tokens in the order of windows.
+
+        Raises:
+            ValueError: the model is on the device "meta" and has no weights yet.
         """
         from clapstream.clap.inference import prepare  # knows the modules of the models, which import this one
 
-        if not self.is_prepared_for_inference:
+        if not self.was_prepared:
             prepare(self)
+            self.was_prepared = True
         return self
 
     def train(self, mode: bool = True) -> Self:

@@ -106,6 +106,15 @@ def choose_device(device_map: Any) -> torch.device | None:
     return device
 
 
+def refuse_meta(model: nn.Module) -> None:
+    """Raise RuntimeError for a model that was built where there is no memory for weights."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise RuntimeError(
+            "from_pretrained cannot load weights while the default device is 'meta' (torch.device, "
+            "torch.set_default_device); call it outside, or build the model from its configuration"
+        )
+
+
 def move(model: nn.Module, device_map: Any) -> None:
     """Move a model to the device that a `device_map` names; ValueError if that cannot be used."""
     device = choose_device(device_map)

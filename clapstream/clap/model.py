@@ -12,6 +12,7 @@ from torch.nn import functional
 from clapstream.clap.audio import ClapAudioModel
 from clapstream.clap.checkpoint import PretrainedModel
 from clapstream.clap.config import ClapConfig
+from clapstream.clap.input_checks import check_ids
 from clapstream.clap.outputs import ClapOutput
 from clapstream.clap.projection import ClapProjectionLayer
 from clapstream.clap.text import ClapTextModel
@@ -101,6 +102,7 @@ class ClapModel(PretrainedModel[ClapConfig]):
         Raises:
             ValueError: the sounds are missing, or the loss is asked for unequal numbers of texts and sounds.
         """
+        check_ids(input_ids)
         if input_features is None:
             raise ValueError("input_features are missing; get_text_features embeds texts alone")
         config = self.config

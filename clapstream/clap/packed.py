@@ -32,6 +32,7 @@ class PackedLinear(InferenceOnly):
         self.example = linear.weight.detach().new_empty(0)
         self.gelu = gelu
         self.product = Product.prepare(linear.weight, linear.bias)
+        self.packed_numbers = count(linear)
         self.eval()
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -75,6 +76,8 @@ class PreparedSelfAttention(InferenceOnly):
         super().__init__()
         parts = (attention.query, attention.key, attention.value)
         self.example = attention.query.weight.detach().new_empty(0)
+        self.packed_numbers = sum(map(count, parts)) + attention.relative_position_bias_table.numel()
+        self.head_size = attention.query.out_features // attention.heads
         self.heads, self.side, self.plan = attention.heads, attention.side, plan
         self._table = attention.relative_position_bias_table.detach().clone()
         self._index = attention.relative_position_index.clone()
@@ -92,7 +95,9 @@ class PreparedSelfAttention(InferenceOnly):
         is_fast = not output_attentions and plan == self.plan
         joined = self.product.apply(tokens)
         joined = joined.to(self._score_bias.dtype) if is_fast else joined
-        query, key, value = joined.view(*tokens.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = (
+            joined.view(*tokens.shape[:2], 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4).unbind(0)
+        )
         if not is_fast:
             bias = score_bias(self._table, self._index, self.side, plan)
             probabilities = attention_probabilities(query, key, bias)
@@ -105,7 +110,7 @@ class PreparedSelfAttention(InferenceOnly):
         windows = len(self._score_bias)
         if len(query) == windows:
             return functional.scaled_dot_product_attention(query, key, value, self._score_bias)
-        if windows == 1 or query.device.type != "cpu":
+        if windows == 1 or len(query) == 0 or query.device.type != "cpu":
             return attend_to_windows(query, key, value, self._score_bias)
         # A mask repeated for each sound would cost more memory than the rest.
         sounds = zip(*(torch.split(part, windows) for part in (query, key, value)), strict=True)
@@ -119,3 +124,8 @@ class PreparedSelfAttention(InferenceOnly):
             destination[f"{prefix}{name}.weight"] = weight.chunk(3)[part].clone()
             if bias is not None:
                 destination[f"{prefix}{name}.bias"] = bias.chunk(3)[part].clone()
+
+
+def count(linear: nn.Linear) -> int:
+    """How many numbers a layer's parameters hold."""
+    return sum(parameter.numel() for parameter in linear.parameters())

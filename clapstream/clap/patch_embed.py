@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clapstream.clap.config import ClapAudioConfig
-from clapstream.clap.fusion import ClapAudioAFFBlock, check_is_longer
+from clapstream.clap.fusion import ClapAudioAFFBlock
+from clapstream.clap.inference_only import Preparable
+from clapstream.clap.input_checks import check_is_longer
 from clapstream.clap.tracing import is_tracing
 
 
-class ClapAudioPatchEmbed(nn.Module):
+class ClapAudioPatchEmbed(Preparable):
     """Cuts the folded spectrogram into patches and embeds them, fusing the views of longer sounds."""
 
     def __init__(self, config: ClapAudioConfig) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.gradient_checkpointing import LayerStack
 from clapstream.clap.inference_only import Preparable
+from clapstream.clap.input_checks import check_ids
 from clapstream.clap.projection import activation
 from clapstream.clap.tracing import is_tracing
 
@@ -47,6 +48,7 @@ class ClapTextEmbeddings(nn.Module):
         """Embeds token ids `(batch, tokens)`, or words embedded already, as `(batch, tokens, hidden)`."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds")
+        check_ids(input_ids)
         if position_ids is None:
             position_ids = self.number_positions(input_ids, inputs_embeds)
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
@@ -105,13 +107,12 @@ class ClapTextSelfAttention(nn.Module):
         if self.position_embedding_type != "absolute":
             relative = self.relative_scores(query, key) * self.head_size**-0.5
             bias = relative if bias is None else relative + bias
-        if output_attentions:
+        probabilities = None
+        if output_attentions or self.dropout.training:  # the fused kernel calls no dropout module
             context, probabilities = self.attend_explicitly(query, key, value, bias)
         else:
-            dropout = self.dropout.p if self.training else 0.0
-            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-            probabilities = None
-        return context.transpose(1, 2).flatten(2), probabilities
+            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return context.transpose(1, 2).flatten(2), probabilities if output_attentions else None
 
     def attend_explicitly(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None

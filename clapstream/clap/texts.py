@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -48,7 +47,7 @@ def split_texts(name: str, value: Any, is_split_into_words: bool) -> tuple[list[
     """The entries of an argument, and whether it was one text."""
     if isinstance(value, str):
         return [value.split() if is_split_into_words else value], True
-    is_wrong = isinstance(value, (bytes, bytearray, Mapping, AbstractSet, PathLike))
+    is_wrong = isinstance(value, (bytes, bytearray, Mapping, set, frozenset, PathLike))
     if is_wrong or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         raise TypeError(f"{name} must be a text or a list of texts, not {value!r} ({type(value).__name__})")
     items = list(value)

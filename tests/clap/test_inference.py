@@ -356,3 +356,51 @@ def test_shared_layers(plain, inputs):
     expected = plain(**inputs).logits_per_audio
     plain.prepare_for_inference()
     torch.testing.assert_close(plain(**inputs).logits_per_audio, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["patch_embed", "patch_embed.fusion_model"])
+def test_parts_without_packed_weights_refuse_too(part):
+    """The fusion normalises by the statistics of the batch in training mode, so its numbers would be others."""
+    model = ClapAudioModel(ClapAudioConfig(**SMALL, enable_fusion=True)).prepare_for_inference()
+    module = model.audio_encoder.get_submodule(part)
+    for change in (
+        lambda: module.train(),
+        lambda: module.requires_grad_(),
+        lambda: module.load_state_dict(module.state_dict()),
+    ):
+        with pytest.raises(InferenceOnlyError, match="prepared for inference"):
+            change()
+    assert not any(module.training for module in model.modules())
+
+
+def test_the_vocabulary_stays(prepared):
+    with pytest.raises(InferenceOnlyError, match="cannot resize the word embeddings"):
+        prepared.resize_token_embeddings(200)
+
+
+def test_weights_must_be_there(plain):
+    with pytest.raises(ValueError, match="the model has no weights, it is on the device 'meta'"):
+        plain.to("meta").prepare_for_inference()
+
+
+def test_an_empty_batch(prepared, inputs):
+    assert prepared.get_audio_features(inputs["input_features"][:0]).shape == (0, 24)
+    assert prepared.get_text_features(inputs["input_ids"][:0], inputs["attention_mask"][:0]).shape == (0, 24)
+
+
+def test_packed_parameters_are_counted(plain):
+    counts = [plain.num_parameters(), plain.num_parameters(exclude_embeddings=True)]
+    plain.prepare_for_inference()
+    assert [plain.num_parameters(), plain.num_parameters(exclude_embeddings=True)] == counts
+    assert plain.num_parameters(only_trainable=True) == 0
+
+
+def test_the_whole_after_a_part(plain, inputs):
+    expected = plain(**inputs).logits_per_audio
+    plain.audio_model.prepare_for_inference()
+    assert not plain.text_model.is_prepared_for_inference
+    plain.prepare_for_inference()
+    assert isinstance(plain.text_projection.linear1, PackedLinear)
+    torch.testing.assert_close(plain(**inputs).logits_per_audio, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(InferenceOnlyError, match="cannot train"):
+        plain.text_model.train()

@@ -461,3 +461,29 @@ def test_marks_for_another_number_of_sounds_are_refused(marks):
     with pytest.raises(TypeError, match="is_longer must be a tensor"):
         model(features, [[True]] * 3)
     assert model(features, marks[:1].expand(3, 1)).pooler_output.shape == (3, 16)
+
+
+@pytest.mark.parametrize("model", [*MODELS, AutoModel])
+def test_loading_on_the_meta_device_is_refused(model, directory):
+    with torch.device("meta"), pytest.raises(RuntimeError, match="cannot load weights while the default device is"):
+        model.from_pretrained(directory)
+    with torch.device("cpu"):
+        assert model.from_pretrained(directory).device.type == "cpu"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_returns_tuples_for_being_traced(model, directory):
+    traced = model.from_pretrained(directory, torchscript=True)
+    given = {"input_ids": INPUT_IDS, "input_features": torch.zeros(1, 1, 60, 16)}
+    wanted = inspect.signature(model.forward).parameters
+    assert isinstance(traced(**{name: value for name, value in given.items() if name in wanted}), tuple)
+
+
+def test_a_new_model_takes_the_options_of_loading(directory):
+    config = AutoConfig.from_pretrained(directory)
+    assert AutoModel.from_config(config).dtype == torch.float32
+    for name in ("dtype", "torch_dtype"):
+        found = AutoModel.from_config(config, **{name: "bfloat16"}, attn_implementation="sdpa")
+        assert found.dtype == torch.bfloat16
+    with pytest.raises(TypeError, match="quantization_config"):
+        AutoModel.from_config(config, quantization_config={"bits": 4})

@@ -195,3 +195,28 @@ def test_default_size(fused):
     assert found.audio_embeds.shape == (2, 512)
     # Twelve layers deep, both are 2e-5 away from the same tower in double precision.
     assert_same_output(found, expected, states=3e-5)
+
+
+BY_NAME = r"must be a tensor .*, not dict; .*model\(\*\*batch\)"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda model, batch: model(batch), TypeError, "input_ids " + BY_NAME),
+        (lambda model, batch: model.get_audio_features(batch), TypeError, "input_features " + BY_NAME),
+        (lambda model, batch: model.get_audio_features(None), TypeError, "input_features must be .*, not NoneType"),
+        (lambda model, batch: model.get_audio_features(np.zeros((1, 1, 9, 16))), TypeError, "not ndarray"),
+        (lambda model, batch: model.get_audio_features(torch.zeros(1, 9, 16)), ValueError, r"not \(1, 9, 16\)"),
+        (lambda model, batch: model.get_text_features([[0, 7, 2]]), TypeError, "input_ids must be .*, not list"),
+        (
+            lambda model, batch: model.get_text_features(torch.tensor([0, 7, 2])),
+            ValueError,
+            r"input_ids .* not \(3,\)",
+        ),
+    ],
+)
+def test_what_is_no_batch_is_refused_by_name(call, error, message):
+    model = ClapModel(ClapConfig(text_config=TEXT, audio_config=AUDIO, projection_dim=24)).eval()
+    with pytest.raises(error, match=message):
+        call(model, inputs_for(model.config, 201, pairs=2))

@@ -116,3 +116,46 @@ def test_other_adapters(settings):
     with torch.no_grad():
         expected = theirs(**inputs).logits_per_audio
         torch.testing.assert_close(model(**inputs).logits_per_audio, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_adapters_with_gradient_checkpointing(use_reentrant):
+    model, _, inputs = adapted(peft.LoraConfig(target_modules=["query", "value"]))
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    model.enable_input_require_grads()
+    model.train()
+    model(**inputs, return_loss=True).loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    base = copy.deepcopy(model.base_model.model)
+    base.disable_input_require_grads()
+    layers = (base.get_input_embeddings(), base.audio_model.get_input_embeddings())
+    assert not any(layer._forward_hooks for layer in layers)
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
+def test_the_trainer_of_transformers(tmp_path):
+    pytest.importorskip("accelerate", reason="needs the package accelerate")
+    model = ClapModel(ClapConfig(**CONFIG)).eval()
+    randomise(model)
+    inputs = inputs_for(model.config, 201, pairs=4)
+    rows = [{name: value[row] for name, value in inputs.items()} for row in range(4)]
+    before = model.get_audio_features(inputs["input_features"])
+    arguments = {
+        "max_steps": 2,
+        "gradient_checkpointing": True,
+        "use_cpu": True,
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+    trainer = transformers.Trainer(
+        model,
+        transformers.TrainingArguments(tmp_path, **arguments),
+        train_dataset=rows,
+        data_collator=lambda rows: {**torch.utils.data.default_collate(rows), "return_loss": True},
+    )
+    trainer.train()
+    model.save_pretrained(tmp_path)
+    assert not torch.allclose(model.eval().get_audio_features(inputs["input_features"]), before)
+    saved = ClapModel.from_pretrained(tmp_path)
+    for name, value in model.state_dict().items():
+        assert torch.equal(saved.state_dict()[name], value), name

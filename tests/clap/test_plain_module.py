@@ -328,6 +328,28 @@ def test_monte_carlo_dropout(inputs):
     assert not torch.allclose(first, second)
 
 
+def test_monte_carlo_dropout_of_texts(model, inputs):
+    for layer in model.text_model.encoder.layer:
+        layer.attention.self.dropout.p = 0.5
+        layer.attention.self.dropout.train()
+    with torch.no_grad():
+        first, second = (model.get_text_features(inputs["input_ids"]) for _ in range(2))
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")  # of the first layers
+def test_backward_hooks_of_every_layer():
+    """In training all layers run, and none changes in place what a hook was given."""
+    model = ClapModel(ClapConfig(**{**CONFIG, "audio_config": {**AUDIO, "enable_fusion": True}})).train()
+    given = {**inputs_for(model.config, 201, pairs=4), "is_longer": torch.ones(4, 1, dtype=torch.bool)}
+    layers = {name: module for name, module in model.named_modules() if not list(module.children())}
+    called = set()
+    for name, layer in layers.items():
+        layer.register_full_backward_hook(lambda *given, name=name: called.add(name))
+    model(**given, return_loss=True).loss.backward()
+    assert called == layers.keys()
+
+
 def test_gradient_checkpointing(model, inputs):
     model.train()
     for module in model.modules():
@@ -353,6 +375,11 @@ def test_gradient_checkpointing(model, inputs):
     twice = {name for name, count in counted.items() if count == 2}
     assert "audio_model.audio_encoder.layers.1.blocks.0.intermediate.dense" in twice
     assert "text_model.encoder.layer.1.output.dense" in twice
+    model.activation_checkpointing_disable()
+    model.activation_checkpointing_enable()
+    assert model.is_gradient_checkpointing
+    with pytest.raises(TypeError, match="every_n_layers=2"):
+        model.gradient_checkpointing_enable(every_n_layers=2)
     model.gradient_checkpointing_disable()
     counted.clear()
     gradients()

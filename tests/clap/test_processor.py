@@ -182,3 +182,10 @@ def test_spoilt_settings_are_named(settings, message, processor, tmp_path):
     (tmp_path / "processor_config.json").write_text(json.dumps(settings))
     with pytest.raises(CheckpointError, match=message):
         ClapProcessor.from_pretrained(tmp_path)
+
+
+def test_the_keys_of_a_dictionary_are_texts_in_their_order(processor):
+    labels = {"a dog barks": 1, "a bell": 2}
+    assert processor(text=labels.keys())["input_ids"] == processor(text=list(labels))["input_ids"]
+    with pytest.raises(TypeError, match="text must be a text or a list of texts, not"):
+        processor(text={"a bell"})
