@@ -56,7 +56,9 @@ def barking(config: Path, broker: Broker) -> Listener:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONIO"))}
+    """The environment without what says how to draw; pytest-xdist sets COLUMNS and LINES, which fix the size."""
+    set_here = ("LC_", "LANG", "PYTHONIO", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_here)}
     return {
         **kept,
         "TERM": "xterm-256color",
