@@ -8,8 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
-from clapstream.quick_imports import quick_imports
-from clapstream.threads import share_the_machine
+from clapstream.process.imports import quick_imports
+from clapstream.process.threads import share_the_machine
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def clapstream(checkpoint: Path, cache: Path, sound: Path) -> None:
         import numpy as np
 
         from clapstream.config import ModelSettings, load_settings
-        from clapstream.detection.detector import Detector
+        from clapstream.inference.torch_engine import Detector
 
     detector = Detector(ModelSettings(checkpoint=str(checkpoint)), load_settings(None).labels, cache)
     detector.score([np.load(sound)])

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.position import StreamPosition
 from clapstream.config import Settings, load_settings
-from clapstream.daemon import event_rules, gate_rule
-from clapstream.detection.detector import Detector
+from clapstream.daemon.daemon import event_rules, gate_rule
+from clapstream.daemon.pipeline import SourcePipeline
 from clapstream.detection.events import EventRule
 from clapstream.detection.gate import GateRule
-from clapstream.pipeline import SourcePipeline
-from clapstream.threads import share_the_machine
+from clapstream.inference.torch_engine import Detector
+from clapstream.inference.worker import Deliver, ScoredWindow
+from clapstream.process.threads import share_the_machine
 from clapstream.updates import EventEnded, SourceDiagnostics, Update
-from clapstream.worker import Deliver, ScoredWindow
 from training import scenes
 from training.scene_sounds import at_level, extend, join, trim
 
@@ -74,9 +74,9 @@ class Model:
         self._stream = Identity()
 
     def offer(self, source: str, samples: Floats, position: StreamPosition, deliver: Deliver) -> bool:
-        end = position.first_frame + len(samples)
+        end = position.first_sample + len(samples)
         if end not in self._known:
-            place = StreamPosition(self._stream, position.first_frame)
+            place = StreamPosition(self._stream, position.first_sample)
             self._known[end] = self._detector.score([samples], [place])[0]
         asyncio.get_running_loop().call_soon(deliver, ScoredWindow(self._known[end], 0.0))
         return False
@@ -148,8 +148,8 @@ def listen(
         Player(samples),
         live=False,
         rules=[scaled(rule, part) for rule in event_rules(settings.labels)],
-        window_frames=round(settings.window.seconds * RATE_HZ),
-        hop_frames=round(settings.window.hop_seconds * RATE_HZ),
+        window_samples=round(settings.window.seconds * RATE_HZ),
+        hop_samples=round(settings.window.hop_seconds * RATE_HZ),
         worker=model,
         publish=updates.append,
         gate=gate,

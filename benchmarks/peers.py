@@ -21,8 +21,8 @@ class Peer(Protocol):
     def features(self, windows: Sequence[Floats]) -> Any:
         """What `embed` reads, of mono 48 kHz windows `(480 000,)`; computed when this returns."""
 
-    def hop_features(self, window: Floats, first_frame: int) -> Any:
-        """Features of the window of a stream that begins at `first_frame`; windows come in order."""
+    def hop_features(self, window: Floats, first_sample: int) -> Any:
+        """Features of the window of a stream that begins at `first_sample`; windows come in order."""
 
     def embed(self, features: Any) -> Floats:
         """Embeddings `(windows, dim)` in host memory."""
@@ -66,8 +66,8 @@ class Clapstream:
         batch = self._extractor(list(windows), sampling_rate=RATE_HZ, return_tensors="pt", device=self._device)
         return synchronised(batch["input_features"])
 
-    def hop_features(self, window: Floats, first_frame: int) -> torch.Tensor:
-        return self._streaming.log_mel(torch.from_numpy(window), self, first_frame)
+    def hop_features(self, window: Floats, first_sample: int) -> torch.Tensor:
+        return self._streaming.log_mel(torch.from_numpy(window), self, first_sample)
 
     @torch.inference_mode()
     def embed(self, features: torch.Tensor) -> Floats:
@@ -80,7 +80,7 @@ class ClapstreamGraph:
 
     def __init__(self, checkpoint: Path, precision: str, device: torch.device) -> None:
         from clapstream.config import LabelSet, LabelSettings, ModelSettings
-        from clapstream.detection.detector import Detector
+        from clapstream.inference.torch_engine import Detector
 
         settings = ModelSettings.model_validate(
             {"checkpoint": str(checkpoint), "device": str(device), "precision": precision}
@@ -91,7 +91,7 @@ class ClapstreamGraph:
     def features(self, windows: Sequence[Floats]) -> Sequence[Floats]:
         return windows
 
-    def hop_features(self, window: Floats, first_frame: int) -> Floats:
+    def hop_features(self, window: Floats, first_sample: int) -> Floats:
         return window
 
     def embed(self, features: Sequence[Floats]) -> Floats:
@@ -111,7 +111,7 @@ class ReferenceFeatures:
         batch = self._extractor(list(windows), sampling_rate=RATE_HZ, return_tensors="pt")
         return batch["input_features"].float()
 
-    def hop_features(self, window: Floats, first_frame: int) -> Any:
+    def hop_features(self, window: Floats, first_sample: int) -> Any:
         return self.features([window])
 
 

@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clapstream.threads import share_the_machine
+from clapstream.process.threads import share_the_machine
 
 share_the_machine()
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened  # noqa: E402
 from clapstream.config import Settings, load_settings  # noqa: E402
-from clapstream.daemon import event_rules  # noqa: E402
-from clapstream.detection.detector import Detector  # noqa: E402
-from clapstream.pipeline import SourcePipeline  # noqa: E402
+from clapstream.daemon.daemon import event_rules  # noqa: E402
+from clapstream.daemon.pipeline import SourcePipeline  # noqa: E402
+from clapstream.inference.torch_engine import Detector  # noqa: E402
+from clapstream.inference.worker import ModelWorker  # noqa: E402
 from clapstream.updates import SourceDiagnostics, Update  # noqa: E402
-from clapstream.worker import ModelWorker  # noqa: E402
 
-BLOCK_FRAMES = RATE_HZ // 20
+BLOCK_SAMPLES = RATE_HZ // 20
 SETTLING_SECONDS = 11.0
 """Until every source has heard a whole window: before that no features are reused."""
 MEASURED_SECONDS = 10.0
@@ -57,12 +57,12 @@ class SimulatedMicrophone:
         yield StreamOpened(datetime.now(UTC))
         started, frame = clock(), 0
         while True:
-            due = started + (frame + BLOCK_FRAMES) / RATE_HZ
+            due = started + (frame + BLOCK_SAMPLES) / RATE_HZ
             await asyncio.sleep(due - clock())
             self.latest = max(self.latest, clock() - due)
-            place = frame % (len(self._noise) - BLOCK_FRAMES)
-            yield Block(frame, self._noise[place : place + BLOCK_FRAMES])
-            frame += BLOCK_FRAMES
+            place = frame % (len(self._noise) - BLOCK_SAMPLES)
+            yield Block(frame, self._noise[place : place + BLOCK_SAMPLES])
+            frame += BLOCK_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ async def serve(settings: Settings, microphones: int) -> Load:
             source,
             live=True,
             rules=event_rules(settings.labels),
-            window_frames=round(settings.window.seconds * RATE_HZ),
-            hop_frames=round(hop * RATE_HZ),
+            window_samples=round(settings.window.seconds * RATE_HZ),
+            hop_samples=round(hop * RATE_HZ),
             worker=worker,
             publish=publish,
         )

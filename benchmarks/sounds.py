@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-WINDOW_FRAMES = 480_000
+WINDOW_SAMPLES = 480_000
 
 
-def hop_frames(rate_hz: int) -> int:
+def hop_samples(rate_hz: int) -> int:
     """The hop of the default configuration, 2.5 s."""
     return rate_hz * 5 // 2
 
 
-def window(first_frame: int) -> Floats:
+def window(first_sample: int) -> Floats:
     """Ten seconds of an endless stream: chirps and hum over noise that belongs to its place."""
-    places = np.arange(first_frame, first_frame + WINDOW_FRAMES)
+    places = np.arange(first_sample, first_sample + WINDOW_SAMPLES)
     seconds = places / 48_000
     hum = 0.02 * np.sin(2 * np.pi * 50 * seconds)
     chirps = 0.2 * np.sin(2 * np.pi * (300 + 2500 * (seconds % 1.3)) * (seconds % 1.3))

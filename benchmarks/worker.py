@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import RATE_HZ, Peer, make_peer
-from benchmarks.sounds import hop_frames, window, windows
+from benchmarks.sounds import hop_samples, window, windows
 
 Answer = dict[str, Any]
 CALLS = 4
@@ -46,7 +46,7 @@ class Turn:
     def __init__(self, peer: Peer, batch: int) -> None:
         self._peer = peer
         self._windows = windows(batch)
-        self._first_frame = 0
+        self._first_sample = 0
 
     def time(self) -> Answer:
         """Milliseconds of one batch: the best of several small ones, so that a busy machine counts for less.
@@ -70,11 +70,11 @@ class Turn:
         return {"hop_ms": min([self._hop_once() for _ in range(1 + CALLS)][1:])}
 
     def _hop_once(self) -> float:
-        samples = window(self._first_frame)
+        samples = window(self._first_sample)
         started = time.perf_counter()
-        self._peer.hop_features(samples, self._first_frame)
+        self._peer.hop_features(samples, self._first_sample)
         ended = time.perf_counter()
-        self._first_frame += hop_frames(RATE_HZ)
+        self._first_sample += hop_samples(RATE_HZ)
         return (ended - started) * 1e3
 
     def result(self) -> Answer:

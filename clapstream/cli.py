@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from clapstream import __version__
-from clapstream.leaving import hold_hangups, leave_at_a_signal
-from clapstream.memory import share_arenas
-from clapstream.quick_imports import quick_imports
-from clapstream.terminal import Terminal, prepare_standard_streams
-from clapstream.threads import share_the_machine
+from clapstream.process.imports import quick_imports
+from clapstream.process.memory import share_arenas
+from clapstream.process.shutdown import hold_hangups, leave_at_a_signal
+from clapstream.process.terminal import Terminal, prepare_standard_streams
+from clapstream.process.threads import share_the_machine
 from clapstream.urls import may_hold_credentials
 
 OK = 0

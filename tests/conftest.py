@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from real_broker import Broker, Certificates, find_mosquitto, run_openssl
-from small_disk import SmallDisk, mounted_disk
-from sound_system import SoundSystem, require_sound_system
+from support.real_broker import Broker, Certificates, find_mosquitto, run_openssl
+from support.small_disk import SmallDisk, mounted_disk
+from support.sound_system import SoundSystem, require_sound_system
 
 # How fast a machine makes examples, and how long it takes over one, is no property of what is tested.
 settings.register_profile("clapstream", deadline=None, suppress_health_check=[HealthCheck.too_slow])

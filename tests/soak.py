@@ -44,11 +44,11 @@ from pathlib import Path
 
 import soundfile
 import yaml
-from clapstream_process import ClapstreamProcess
-from real_broker import Broker, Listener
-from scene import write_scene
-from soak_process import REPORT_VARIABLE
-from sound_system import SoundSystem
+from support.clapstream_process import ClapstreamProcess
+from support.real_broker import Broker, Listener
+from support.scene import write_scene
+from support.soak_process import REPORT_VARIABLE
+from support.sound_system import SoundSystem
 
 HOP_SECONDS = 2.5
 MOST_GROWTH_MB_PER_HOUR = 1.0
@@ -175,7 +175,7 @@ class Soak:
                 "mqtt": {"host": "127.0.0.1", "port": broker.port},
             },
             environment={REPORT_VARIABLE: str(self._report)},
-            program=(str(Path(__file__).with_name("soak_process.py")),),
+            program=(str(Path(__file__).parent / "support" / "soak_process.py"),),
         )
         self._status = Listener(broker.port, f"{BASE}/status")
         self._availability = Listener(broker.port, f"{BASE}/+/availability")

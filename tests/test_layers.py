@@ -11,53 +11,36 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "clapstream"
 
+BOTTOM = {"clap", "config", "process", "slugs", "urls"}
+SEAMS = {"control", "updates"}
+
 ALLOWED = {
-    "clap": {"clap"},
     "slugs": set(),
     "urls": set(),
-    "updates": set(),
+    "updates": {"slugs"},
+    "control": set(),
+    "process": {"process"},
+    "clap": {"clap"},
     "config": {"config", "slugs", "urls"},
-    "service_manager": set(),
-    "threads": set(),
-    "quick_imports": set(),
-    "backoff": set(),
-    "leaving": set(),
-    "memory": set(),
-    "terminal": set(),
-    "listening_switches": set(),
-    "signals": {"terminal"},
-    "audio": {"audio", "backoff", "urls"},
+    "audio": {"audio", "process", "urls"},
     "detection": {"detection", "audio", "clap", "config", "updates"},
-    "worker": {"audio", "config"},
-    "sinks": {"sinks", "backoff", "config", "slugs", "updates", "urls"},
-    "pipeline": {"audio", "detection", "updates", "worker"},
-    "running_sources": {"audio", "pipeline", "updates"},
-    "daemon": {
-        "audio", "clap", "config", "detection", "memory", "pipeline", "running_sources", "service_manager",
-        "signals", "slugs", "terminal", "updates", "worker",
-    },
-    "tagging": {"audio"},
-    "evaluation": {"evaluation", "audio", "clap", "detection"},
-    "benchmark": {"audio", "clap", "config", "detection"},
+    "inference": {"inference", "audio", "clap", "config", "detection"},
+    "sinks": {"sinks", "config", "process", "slugs", "urls"} | SEAMS,
+    "evaluation": {"evaluation", "audio", "clap", "inference"},
     "demo": {"config"},
-    "assembly": {
-        "audio", "clap", "config", "daemon", "detection", "leaving", "listening_switches", "memory", "sinks",
-        "terminal", "worker",
-    },
-    "commands": {
-        "assembly", "audio", "benchmark", "commands", "config", "demo", "detection", "evaluation",
-        "leaving", "sinks", "tagging", "terminal", "urls",
-    },
-}  # fmt: skip
-"""Which rooms each room may import from; `cli` may import any, and nothing imports `cli`."""
+    "daemon": {"daemon", "audio", "detection", "inference", "sinks"} | BOTTOM | SEAMS,
+    "commands": {"commands", "audio", "daemon", "demo", "detection", "evaluation", "inference", "sinks"} | BOTTOM,
+}
+"""Which packages and modules each may import from; `cli` may import any, and nothing imports `cli`."""
 
 
-def room(path: Path) -> str:
+def part(path: Path) -> str:
+    """The package, or the module beside the packages, that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def imported_parts(path: Path) -> set[str]:
+    parts = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -68,17 +51,17 @@ def imported_rooms(path: Path) -> set[str]:
                 names = [f"clapstream.{alias.name}" for alias in node.names]
         else:
             continue
-        rooms |= {name.split(".")[1] for name in names if name.startswith("clapstream.")}
-    return rooms - {"__version__"}
+        parts |= {name.split(".")[1] for name in names if name.startswith("clapstream.")}
+    return parts - {"__version__"}
 
 
 def modules() -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if room(path) not in ("__init__", "__main__", "cli")]
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if part(path) not in ("__init__", "__main__", "cli")]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
-    assert imported_rooms(path) <= ALLOWED[room(path)]
+    assert imported_parts(path) <= ALLOWED[part(path)]
 
 
 def test_the_command_line_starts_without_heavy_modules() -> None:

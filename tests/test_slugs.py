@@ -1,9 +1,9 @@
 import re
 
-import hostile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import hostile
 
 from clapstream.slugs import slugify
 

@@ -31,8 +31,8 @@ from scipy.special import expit, logit
 
 from clapstream.clap.model import ClapModel
 from clapstream.config import LabelSet, load_settings
-from clapstream.detection.labels import EmbeddingCache, embed_label_set
 from clapstream.detection.scorer import Calibration, Scorer
+from clapstream.inference.text_embeddings import EmbeddingCache, embed_label_set
 from training.bank import build
 from training.evaluate import embed_sounds, embed_texts
 from training.event_figures import judge as judge_events

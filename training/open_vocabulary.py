@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from clapstream.detection.labels import TEMPLATES
 from clapstream.evaluation.clips import LabelledClip, read_clips
 from clapstream.evaluation.embedder import ClapEmbedder, Embedder, Floats, embed_clips
+from clapstream.inference.text_embeddings import TEMPLATES
 from training.paths import DATA, PHRASES, ROOT
 
 PARAPHRASES = ROOT / "training" / "paraphrases.csv"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from clapstream.audio.block import RATE_HZ, Block
 from clapstream.audio.windower import Windower
 from clapstream.config import LabelSet, load_settings
-from clapstream.daemon import event_rules
-from clapstream.detection.detector import Detector
+from clapstream.daemon.daemon import event_rules
 from clapstream.detection.events import EventTracker
+from clapstream.inference.torch_engine import Detector
 from training.scenes import Scene, SceneEvent
 
 Floats = NDArray[np.float32]
@@ -52,7 +52,7 @@ class SceneListener:
         window = self._settings.window
         windower = Windower(round(window.seconds * RATE_HZ), round(window.hop_seconds * RATE_HZ))
         heard = list(windower.push(Block(0, scene.samples)))
-        return [(each.first_frame, each.end_frame) for each in heard], [each.samples for each in heard]
+        return [(each.first_sample, each.end_sample) for each in heard], [each.samples for each in heard]
 
 
 def track(labels: LabelSet, spans: Sequence[tuple[int, int]], scores: Floats) -> list[SceneEvent]:
@@ -63,7 +63,7 @@ def track(labels: LabelSet, spans: Sequence[tuple[int, int]], scores: Floats) ->
         transitions += tracker.update(first, end, row.tolist())
     transitions += tracker.finish()
     return [
-        SceneEvent(ended.label.name, ended.start_frame / RATE_HZ, ended.end_frame / RATE_HZ)
+        SceneEvent(ended.label.name, ended.start_sample / RATE_HZ, ended.end_sample / RATE_HZ)
         for ended in transitions
-        if ended.end_frame is not None
+        if ended.end_sample is not None
     ]

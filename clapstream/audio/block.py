@@ -16,17 +16,17 @@ RATE_HZ = 48_000
 class Block:
     """A stretch of one stream.
 
-    `first_frame` counts frames at `RATE_HZ` from the stream's start; a jump against the end of the block before
+    `first_sample` counts frames at `RATE_HZ` from the stream's start; a jump against the end of the block before
     is a hole (frames were dropped). `samples` is float32 `(frames,)`, full scale is 1.0.
     """
 
-    first_frame: int
+    first_sample: int
     samples: NDArray[np.float32]
 
     @property
-    def end_frame(self) -> int:
+    def end_sample(self) -> int:
         """Index of the frame after the last one."""
-        return self.first_frame + len(self.samples)
+        return self.first_sample + len(self.samples)
 
 
 @dataclass(frozen=True, slots=True)

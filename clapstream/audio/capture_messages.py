@@ -19,9 +19,9 @@ def write_format(out: BinaryIO, rate_hz: int, channels: int, latency_seconds: fl
     _write(out, FORMAT, 0, json.dumps(shape).encode())
 
 
-def write_sound(out: BinaryIO, first_frame: int, samples: bytes) -> None:
+def write_sound(out: BinaryIO, first_sample: int, samples: bytes) -> None:
     """Write interleaved float32; BrokenPipeError when nobody reads any more, here and in the other functions."""
-    _write(out, SOUND, first_frame, samples)
+    _write(out, SOUND, first_sample, samples)
 
 
 def write_failure(out: BinaryIO, reason: str, fatal: bool) -> None:
@@ -29,7 +29,7 @@ def write_failure(out: BinaryIO, reason: str, fatal: bool) -> None:
     _write(out, FAILURE, 0, json.dumps({"reason": reason, "fatal": fatal}).encode())
 
 
-def _write(out: BinaryIO, kind: bytes, first_frame: int, payload: bytes) -> None:
-    out.write(HEADER.pack(kind, first_frame, len(payload)))
+def _write(out: BinaryIO, kind: bytes, first_sample: int, payload: bytes) -> None:
+    out.write(HEADER.pack(kind, first_sample, len(payload)))
     out.write(payload)
     out.flush()

@@ -39,9 +39,9 @@ class CaptureFormat:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CapturedSound:
-    """Samples `(frames, channels)` of the device; `first_frame` counts at its rate and jumps over lost ones."""
+    """Samples `(frames, channels)` of the device; `first_sample` counts at its rate and jumps over lost ones."""
 
-    first_frame: int
+    first_sample: int
     samples: NDArray[np.float32]
 
 
@@ -79,8 +79,8 @@ class CaptureProcess:
 
     async def read_sound(self) -> CapturedSound:
         """Return the next sound; StreamBrokenError if the device is lost."""
-        _, first_frame, payload = await self._read_message()
-        return CapturedSound(first_frame, np.frombuffer(payload, dtype=np.float32).reshape(-1, self._channels))
+        _, first_sample, payload = await self._read_message()
+        return CapturedSound(first_sample, np.frombuffer(payload, dtype=np.float32).reshape(-1, self._channels))
 
     async def close(self) -> None:
         """Kill the process, which closes the microphone whatever state PortAudio is in, and reap it.
@@ -104,12 +104,12 @@ class CaptureProcess:
                 await reaped.wait()
 
     async def _read_message(self) -> tuple[bytes, int, bytes]:
-        kind, first_frame, size = HEADER.unpack(await self._read_exactly(HEADER.size))
+        kind, first_sample, size = HEADER.unpack(await self._read_exactly(HEADER.size))
         payload = await self._read_exactly(size)
         if kind == FAILURE:
             failure = json.loads(payload)
             raise (SourceError if failure["fatal"] else StreamBrokenError)(failure["reason"])
-        return kind, first_frame, payload
+        return kind, first_sample, payload
 
     async def _read_exactly(self, size: int) -> bytes:
         loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from clapstream.audio.block import RATE_HZ
 
-PERIOD_FRAMES = 60 * RATE_HZ
+PERIOD_SAMPLES = 60 * RATE_HZ
 """The clock is corrected once a minute of sound: long enough that one block of it arrives without delay."""
 
 STEP_MICROSECONDS = 2_000_000
@@ -60,14 +60,14 @@ class StreamClock:
         """Return when a frame was heard; frames beyond the newest observed one are not final."""
         return self._started + timedelta(microseconds=self._microseconds_at(frame))
 
-    def arrived(self, end_frame: int, now: datetime) -> None:
-        """Note that the block that ends before `end_frame` arrived at `now`."""
+    def arrived(self, end_sample: int, now: datetime) -> None:
+        """Note that the block that ends before `end_sample` arrived at `now`."""
         self._started += timedelta(seconds=self._wall_clock.jump_seconds())
-        nominal = end_frame * 1_000_000 // RATE_HZ
+        nominal = end_sample * 1_000_000 // RATE_HZ
         lag = (now - self._started) // MICROSECOND - nominal
         self._least_lag = lag if self._least_lag is None else min(lag, self._least_lag)
-        if end_frame - self._anchors[-1].frame >= PERIOD_FRAMES:
-            self._correct(end_frame, self._least_lag + nominal - self._microseconds_at(end_frame))
+        if end_sample - self._anchors[-1].frame >= PERIOD_SAMPLES:
+            self._correct(end_sample, self._least_lag + nominal - self._microseconds_at(end_sample))
             self._least_lag = None
 
     def _microseconds_at(self, frame: int) -> int:
@@ -86,7 +86,7 @@ class StreamClock:
         microseconds = self._microseconds_at(frame)
         if abs(error) > STEP_MICROSECONDS:
             microseconds, error = microseconds + max(0, error), 0
-        slew_ppm = error * RATE_HZ // PERIOD_FRAMES
+        slew_ppm = error * RATE_HZ // PERIOD_SAMPLES
         self._anchors.append(_Anchor(frame, microseconds, slew_ppm))
 
 

@@ -27,12 +27,12 @@ class BrokenFileError(Exception):
 class Sound:
     """Samples `(frames, channels)`, full scale 1.0 but neither limited nor finite for certain.
 
-    `skipped_frames` counts the frames, at `rate_hz`, that the file does not have between the sound before and this.
+    `skipped_samples` are missing in the file, at `rate_hz`, between the sound before and this.
     """
 
     samples: NDArray[np.float32]
     rate_hz: int
-    skipped_frames: int = 0
+    skipped_samples: int = 0
 
 
 class FileReader(Protocol):

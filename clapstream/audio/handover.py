@@ -51,7 +51,7 @@ class Handover:
         while self._end is None and self._loop.time() < deadline and len(self._blocks) < self._most_blocks:
             await self._changed_before(deadline)
         self._burst_taken.set()
-        return StreamOpened(self._newest_heard - timedelta(seconds=self._blocks[-1].end_frame / RATE_HZ))
+        return StreamOpened(self._newest_heard - timedelta(seconds=self._blocks[-1].end_sample / RATE_HZ))
 
     async def get(self) -> Block:
         """Return the next block; raise what ended the reader once all were taken."""
@@ -115,7 +115,7 @@ class Pace:
         self._fastest = fastest
         self._started = time.monotonic()
 
-    def wait_seconds(self, end_frame: int) -> float:
+    def wait_seconds(self, end_sample: int) -> float:
         """How long to wait before more is read, at the end of what was read, in frames at `RATE_HZ`."""
         elapsed_seconds = time.monotonic() - self._started
-        return max(0.0, end_frame / RATE_HZ - self._fastest * elapsed_seconds - self._ahead_seconds)
+        return max(0.0, end_sample / RATE_HZ - self._fastest * elapsed_seconds - self._ahead_seconds)

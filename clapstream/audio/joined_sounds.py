@@ -15,7 +15,7 @@ def joined(sounds: Iterator[Sound]) -> Iterator[Sound]:
     waiting: list[Sound] = []
     try:
         for sound in sounds:
-            if waiting and (sound.skipped_frames or not _alike(waiting[0], sound)):
+            if waiting and (sound.skipped_samples or not _alike(waiting[0], sound)):
                 yield _concatenated(waiting)
                 waiting = []
             waiting.append(sound)
@@ -36,4 +36,4 @@ def _alike(one: Sound, other: Sound) -> bool:
 
 def _concatenated(sounds: list[Sound]) -> Sound:
     first = sounds[0]
-    return Sound(np.concatenate([each.samples for each in sounds]), first.rate_hz, first.skipped_frames)
+    return Sound(np.concatenate([each.samples for each in sounds]), first.rate_hz, first.skipped_samples)

@@ -29,7 +29,7 @@ MISSING_SECONDS = 0.1
 UNKNOWN_BYTES = 2**31 - 2**16
 """Programs that write into a pipe put a size from here on into the header, because they cannot know it yet."""
 
-UNKNOWN_FRAMES = 2**62
+UNKNOWN_SAMPLES = 2**62
 """libsndfile says about as many for a stream whose length it does not know."""
 
 
@@ -81,7 +81,7 @@ class LibsndfileReader:
     def _known_seconds(self) -> float:
         """How long the file says that it is, 0.0 if it does not say."""
         frames = self._file.frames
-        return float(frames / self._file.samplerate) if frames < UNKNOWN_FRAMES else 0.0
+        return float(frames / self._file.samplerate) if frames < UNKNOWN_SAMPLES else 0.0
 
     def _missing_seconds(self, seconds: float) -> float:
         """How much longer the file should be than the `seconds` that were read."""

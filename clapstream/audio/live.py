@@ -12,21 +12,21 @@ from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.recovery import StreamBrokenError, keep_streaming
 from clapstream.audio.source import BLOCK_SECONDS
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 
 _logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 60.0
 """So much digital silence tells of a muted microphone: a real one always hears its own noise."""
 
-BLOCK_FRAMES = round(BLOCK_SECONDS * RATE_HZ)
+BLOCK_SAMPLES = round(BLOCK_SECONDS * RATE_HZ)
 
 
 class LiveSource(ABC):
     """A source whose sound cannot wait: a microphone, a network stream or a live pipe.
 
     A stream that delivers no sound for a time limit is lost, also if other data still arrives. A jump of
-    `first_frame` is sound that was lost: it is counted. When the wall clock is set, `StreamClock` follows.
+    `first_sample` is sound that was lost: it is counted. When the wall clock is set, `StreamClock` follows.
     """
 
     def __init__(self, name: str, channel: ChannelChoice, backoff: Backoff, stall_seconds: float) -> None:
@@ -63,7 +63,7 @@ class LiveSource(ABC):
 
     async def _watched_stream(self) -> AsyncGenerator[SourceItem, None]:
         opened = False
-        end_frame = 0
+        end_sample = 0
         async with aclosing(self._stream()) as stream:
             while True:
                 try:
@@ -74,17 +74,17 @@ class LiveSource(ABC):
                 except TimeoutError:
                     raise StreamBrokenError(self._stall_reason()) from None
                 if isinstance(item, Block):
-                    self._count_dropped(item.first_frame - end_frame)
+                    self._count_dropped(item.first_sample - end_sample)
                     self._watch_silence()
-                    end_frame = item.end_frame
+                    end_sample = item.end_sample
                 else:
                     self._opened += 1
                     opened = True
                 yield item
 
-    def _count_dropped(self, missing_frames: int) -> None:
-        if missing_frames > 0:
-            self.dropped_blocks += -(-missing_frames // BLOCK_FRAMES)
+    def _count_dropped(self, missing_samples: int) -> None:
+        if missing_samples > 0:
+            self.dropped_blocks += -(-missing_samples // BLOCK_SAMPLES)
 
     def _watch_silence(self) -> None:
         was_silent, self.silent = self.silent, self._channel.silent_seconds >= SILENT_SECONDS

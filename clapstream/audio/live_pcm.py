@@ -22,7 +22,7 @@ from clapstream.audio.live import LiveSource
 from clapstream.audio.pcm_input import PcmFormat, PcmInput
 from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.source import BLOCK_SECONDS
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 
 _logger = logging.getLogger(__name__)
 

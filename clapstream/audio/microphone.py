@@ -20,7 +20,7 @@ from clapstream.audio.recovery import StreamBrokenError
 from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.samples import sane_samples
 from clapstream.audio.source import SourceError
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 
 OPEN_SECONDS = 10.0
 """How long opening may take, the first sound included: PulseAudio's null sink takes 2 s."""
@@ -73,7 +73,7 @@ class Microphone(LiveSource):
                 raise StreamBrokenError(f"the device delivered nothing for {OPEN_SECONDS:g} s") from None
             except SourceError as error:
                 raise SourceError(f"source {self.name}: {error}") from error
-            yield StreamOpened(self._first_frame_heard(capture_format, sound))
+            yield StreamOpened(self._first_sample_heard(capture_format, sound))
             async with aclosing(self._blocks(capture, capture_format, sound)) as blocks:
                 async for block in blocks:
                     yield block
@@ -88,7 +88,7 @@ class Microphone(LiveSource):
         watch = self._clock_watch()
         while True:
             samples = self._mono(sound, capture_format.rate_hz)
-            for block in resampler.push(sound.first_frame, samples):
+            for block in resampler.push(sound.first_sample, samples):
                 yield block
             sound = await capture.read_sound()
             if jump := watch.jump_seconds():
@@ -105,6 +105,6 @@ class Microphone(LiveSource):
     def _stall_reason(self) -> str:
         return f"the device delivered nothing for {self._stall_seconds:g} s"
 
-    def _first_frame_heard(self, capture_format: CaptureFormat, sound: CapturedSound) -> datetime:
-        frames = sound.first_frame + len(sound.samples)
+    def _first_sample_heard(self, capture_format: CaptureFormat, sound: CapturedSound) -> datetime:
+        frames = sound.first_sample + len(sound.samples)
         return self._now() - timedelta(seconds=frames / capture_format.rate_hz + capture_format.latency_seconds)

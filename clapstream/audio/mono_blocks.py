@@ -52,7 +52,7 @@ class MonoBlocks:
             self._change_rate(sound.rate_hz)
         samples, replaced = sane_samples(sound.samples)
         self.replaced += replaced
-        self._position += sound.skipped_frames
+        self._position += sound.skipped_samples
         blocks += self._placed(self._resampler.push(self._position, self._mono(samples)))
         self._position += len(samples)
         return blocks
@@ -75,7 +75,7 @@ class MonoBlocks:
             raise SourceError(f"{self._shown}: {error}") from error
 
     def _placed(self, blocks: list[Block]) -> list[Block]:
-        placed = [Block(self._origin + block.first_frame, block.samples) for block in blocks]
+        placed = [Block(self._origin + block.first_sample, block.samples) for block in blocks]
         if placed:
-            self._end = placed[-1].end_frame
+            self._end = placed[-1].end_sample
         return placed

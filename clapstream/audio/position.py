@@ -13,4 +13,4 @@ class StreamPosition:
     """
 
     stream: object
-    first_frame: int
+    first_sample: int

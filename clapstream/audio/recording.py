@@ -103,19 +103,19 @@ class Recording:
         clock = asyncio.get_running_loop().time
         started, origin = datetime.now(UTC), clock()
         opened = False
-        end_frame = 0
+        end_sample = 0
         for _ in itertools.count() if self._loop else range(1):
-            start_frame = end_frame
+            start_sample = end_sample
             blocks = recording_blocks(self._path, self._channel.mono)
             try:
                 while (block := await _next_block(blocks)) is not None:
                     if not opened:
                         opened = True
                         yield StreamOpened(started)
-                    end_frame = start_frame + block.end_frame
+                    end_sample = start_sample + block.end_sample
                     if self._pace == "realtime":
-                        await asyncio.sleep(origin + end_frame / RATE_HZ - clock())
-                    yield Block(start_frame + block.first_frame, block.samples)
+                        await asyncio.sleep(origin + end_sample / RATE_HZ - clock())
+                    yield Block(start_sample + block.first_sample, block.samples)
             finally:
                 blocks.close()
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 
 _logger = logging.getLogger(__name__)
 
-RECOVERED_FRAMES = 10 * RATE_HZ
+RECOVERED_SAMPLES = 10 * RATE_HZ
 """Only sound for this long counts as recovery: a device that dies right after each start must not be hammered."""
 
 
@@ -34,7 +34,7 @@ async def keep_streaming(
                 async for item in stream:
                     if isinstance(item, StreamOpened):
                         lost = False
-                    elif isinstance(item, Block) and item.end_frame >= RECOVERED_FRAMES:
+                    elif isinstance(item, Block) and item.end_sample >= RECOVERED_SAMPLES:
                         backoff.reset()
                     yield item
             reason = "the stream ended"

@@ -16,7 +16,7 @@ class StreamResampler:
     """Resamples mono sound from `rate_hz` to `RATE_HZ`, each block stamped with its exact place.
 
     Output frame k is input time k / `RATE_HZ`: soxr compensates for its own delay, so the first blocks come out
-    shorter and `finish()` hands over what is still inside. A jump of `first_frame` in the input is a hole; the
+    shorter and `finish()` hands over what is still inside. A jump of `first_sample` in the input is a hole; the
     filter starts anew behind it, and the output jumps too.
     """
 
@@ -29,13 +29,13 @@ class StreamResampler:
         self._output_end = 0
         self._filter = self._new_filter()
 
-    def push(self, first_frame: int, samples: NDArray[np.float32]) -> list[Block]:
-        """Take samples `(frames,)` whose first has index `first_frame` at the input rate; return what is ready."""
+    def push(self, first_sample: int, samples: NDArray[np.float32]) -> list[Block]:
+        """Take samples `(frames,)` whose first has index `first_sample` at the input rate; return what is ready."""
         blocks = []
-        if first_frame != self._input_end:
+        if first_sample != self._input_end:
             blocks = self.finish()
-            self._output_end = max(self._output_end, -(-first_frame * RATE_HZ // self._rate_hz))
-        self._input_end = first_frame + len(samples)
+            self._output_end = max(self._output_end, -(-first_sample * RATE_HZ // self._rate_hz))
+        self._input_end = first_sample + len(samples)
         return blocks + self._emit(self._resample(samples, last=False))
 
     def finish(self) -> list[Block]:
@@ -60,5 +60,5 @@ class StreamResampler:
         if not len(samples):
             return []
         block = Block(self._output_end, samples)
-        self._output_end = block.end_frame
+        self._output_end = block.end_sample
         return [block]

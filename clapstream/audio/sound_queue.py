@@ -15,18 +15,18 @@ class SoundQueue:
         """Take how many blocks are kept for a reader that is late."""
         self._most_blocks = most_blocks
         self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
-        self._next_frame = 0
+        self._next_sample = 0
         self._end_reason = ""
 
     def put(self, frames: int, samples: bytes) -> None:
         """Take one block."""
         if self._queue.qsize() < self._most_blocks:
-            self._queue.put((self._next_frame, samples))
-        self._next_frame += frames
+            self._queue.put((self._next_sample, samples))
+        self._next_sample += frames
 
     def skip(self, frames: int) -> None:
         """Leave a hole for frames that were lost, so that nothing is spliced."""
-        self._next_frame += frames
+        self._next_sample += frames
 
     def end(self, reason: str) -> None:
         """Let `write_to` return once it has written what is queued."""

@@ -16,7 +16,7 @@ from clapstream.audio.live import LiveSource
 from clapstream.audio.recovery import StreamBrokenError
 from clapstream.audio.source import SourceError
 from clapstream.audio.stream_reader import StreamReader
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 from clapstream.urls import shown_url
 
 _logger = logging.getLogger(__name__)

@@ -102,11 +102,11 @@ class StreamReader:
         section: StreamSection | None = None
         for sound in decoded_sound(container, self._channel, self._handover.received_from_thread):
             if section is None or section.rate_hz != sound.rate_hz:
-                start_frame = 0
+                start_sample = 0
                 if section is not None:
                     yield from section.finish()
-                    start_frame = section.end_frame + round(LEAST_HOLE_SECONDS * RATE_HZ)
-                section = StreamSection(sound.rate_hz, start_frame)
+                    start_sample = section.end_sample + round(LEAST_HOLE_SECONDS * RATE_HZ)
+                section = StreamSection(sound.rate_hz, start_sample)
             yield from section.push(sound)
         if section is not None:
             yield from section.finish()
@@ -117,5 +117,5 @@ class StreamReader:
         for block in blocks:
             pace = pace or (Pace(0.0, SEGMENTED_PACE) if self.segmented else Pace(AHEAD_SECONDS))
             self._handover.put_from_thread(block)
-            if self._handover.closed.wait(pace.wait_seconds(block.end_frame)):
+            if self._handover.closed.wait(pace.wait_seconds(block.end_sample)):
                 return

@@ -17,17 +17,17 @@ from clapstream.audio.timestamps import TimestampPlacer
 
 
 class StreamSection:
-    """The sound of one rate: gathered to blocks, resampled, placed by its time stamps from `start_frame` on."""
+    """The sound of one rate: gathered to blocks, resampled, placed by its time stamps from `start_sample` on."""
 
-    def __init__(self, rate_hz: int, start_frame: int) -> None:
+    def __init__(self, rate_hz: int, start_sample: int) -> None:
         """Start now; StreamBrokenError if the rate is absurd."""
         try:
             self._resampler = StreamResampler(rate_hz)
         except ValueError as error:
             raise StreamBrokenError(str(error)) from error
         self.rate_hz = rate_hz
-        self.end_frame = start_frame
-        self._start_frame = start_frame
+        self.end_sample = start_sample
+        self._start_sample = start_sample
         self._began = time.monotonic()
         self._placer = TimestampPlacer(rate_hz)
         self._gathered: list[NDArray[np.float32]] = []
@@ -62,6 +62,6 @@ class StreamSection:
 
     def _stamped(self, blocks: list[Block]) -> Iterator[Block]:
         for block in blocks:
-            stamped = Block(self._start_frame + block.first_frame, block.samples)
-            self.end_frame = stamped.end_frame
+            stamped = Block(self._start_sample + block.first_sample, block.samples)
+            self.end_sample = stamped.end_sample
             yield stamped

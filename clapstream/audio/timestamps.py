@@ -46,12 +46,12 @@ class TimestampPlacer:
         self._end = 0
         self._origin: int | None = None  # the PTS of position 0
         self._next_pts: int | None = None
-        self._frames_since_slew = 0
+        self._samples_since_slew = 0
         self._lag_since = 0  # how late sound comes at least, since then and in the stretch before
         self._least_lag = 0
         self._least_lag_before: int | None = None
         self._overlap_began: int | None = None
-        self._overlap_frames = 0
+        self._overlap_samples = 0
 
     def place(self, pts: int | None, frames: int, now: int) -> tuple[int, int] | None:
         """Return the position of the sound and how many of its first frames to leave out; None to leave out all.
@@ -82,13 +82,13 @@ class TimestampPlacer:
     def _overlap(self, deviation: int, frames: int, now: int) -> tuple[int, int]:
         """Return how many frames to leave out and how long a hole to leave, of a PTS that was already heard."""
         if self._overlap_began is None:
-            self._overlap_began, self._overlap_frames = now, 0
+            self._overlap_began, self._overlap_samples = now, 0
         waited = now - self._overlap_began
         if -deviation > LONGEST_OVERLAP_SECONDS * self._rate_hz or waited > OVERLAP_WAIT_SECONDS * self._rate_hz:
             self._overlap_began = None
             return 0, self._hole_of_passed_time(now)
         skipped = min(frames, -deviation)
-        self._overlap_frames += skipped
+        self._overlap_samples += skipped
         return skipped, 0 if skipped == frames else self._hole_after_overlap(now)
 
     def _hole(self, deviation: int, now: int) -> int:
@@ -103,7 +103,7 @@ class TimestampPlacer:
     def _hole_after_overlap(self, now: int) -> int:
         """Return how long a hole to leave where an overlap ends: none if the sound had been sent twice."""
         began, self._overlap_began = self._overlap_began, None
-        was_new = began is not None and 2 * (now - began) > self._overlap_frames > self._tolerance
+        was_new = began is not None and 2 * (now - began) > self._overlap_samples > self._tolerance
         return self._hole_of_passed_time(now) if was_new else 0
 
     def _comes_too_early(self, deviation: int, now: int) -> bool:
@@ -123,11 +123,11 @@ class TimestampPlacer:
     def _slew(self, origin: int, frames: int) -> None:
         """Follow the drift between PTS and counted samples, a little each second, towards the newest `origin`."""
         assert self._origin is not None
-        self._frames_since_slew += frames
-        if self._frames_since_slew >= self._rate_hz:
-            most = MAX_SLEW_PPM * self._frames_since_slew // 1_000_000
+        self._samples_since_slew += frames
+        if self._samples_since_slew >= self._rate_hz:
+            most = MAX_SLEW_PPM * self._samples_since_slew // 1_000_000
             self._origin += max(-most, min(most, origin - self._origin))
-            self._frames_since_slew = 0
+            self._samples_since_slew = 0
 
     def _note_lag(self, now: int) -> None:
         """Note how late the newest sound came. The least of some seconds counts: packets may be held up."""

@@ -15,38 +15,38 @@ class Window:
     """A stretch of sound for the model: `samples` is float32 `(frames,)`, its own copy.
 
     `partial` tells that the stream (or the sound since a hole) is shorter than a window, so that `samples` is too.
-    The newest `hop_frames` frames were in no earlier window.
+    The newest `hop_samples` frames were in no earlier window.
     """
 
-    first_frame: int
+    first_sample: int
     samples: NDArray[np.float32]
     partial: bool
-    hop_frames: int
+    hop_samples: int
 
     @property
-    def end_frame(self) -> int:
+    def end_sample(self) -> int:
         """Index of the frame after the last one."""
-        return self.first_frame + len(self.samples)
+        return self.first_sample + len(self.samples)
 
     @property
-    def newest_hop_first_frame(self) -> int:
+    def newest_hop_first_sample(self) -> int:
         """Index of the first frame that no earlier window had."""
-        return self.end_frame - self.hop_frames
+        return self.end_sample - self.hop_samples
 
 
 class Windower:
     """Emits a window every hop from the start of the stream, partial ones until a whole window was heard.
 
-    A jump of `first_frame` between blocks is a hole: the windower starts over behind it, so that no window ever
+    A jump of `first_sample` between blocks is a hole: the windower starts over behind it, so that no window ever
     splices sound from both sides. It keeps one window of sound, whatever the size of the blocks.
     """
 
-    def __init__(self, window_frames: int, hop_frames: int) -> None:
+    def __init__(self, window_samples: int, hop_samples: int) -> None:
         """Take sizes in frames; ValueError unless 1 <= hop <= window."""
-        if not 1 <= hop_frames <= window_frames:
-            raise ValueError(f"hop must be 1 to {window_frames} frames (one window), not {hop_frames}")
-        self._hop_frames = hop_frames
-        self._ring = np.zeros(window_frames, dtype=np.float32)
+        if not 1 <= hop_samples <= window_samples:
+            raise ValueError(f"hop must be 1 to {window_samples} frames (one window), not {hop_samples}")
+        self._hop_samples = hop_samples
+        self._ring = np.zeros(window_samples, dtype=np.float32)
         self.reset()
 
     def reset(self) -> None:
@@ -57,9 +57,9 @@ class Windower:
 
     def push(self, block: Block) -> list[Window]:
         """Take the next block and return the windows that end in it, oldest first."""
-        if self._origin is None or block.first_frame != self._end:
-            self._origin = self._end = block.first_frame
-            self._due = self._end + self._hop_frames
+        if self._origin is None or block.first_sample != self._end:
+            self._origin = self._end = block.first_sample
+            self._due = self._end + self._hop_samples
         windows = []
         remaining = block.samples
         while len(remaining):
@@ -67,16 +67,16 @@ class Windower:
             self._write(taken)
             remaining = remaining[len(taken) :]
             if self._end == self._due:
-                windows.append(self._cut(self._origin, self._hop_frames))
-                self._due += self._hop_frames
+                windows.append(self._cut(self._origin, self._hop_samples))
+                self._due += self._hop_samples
         return windows
 
     def flush(self) -> Window | None:
         """Return what was heard since the last window as a last one (None if nothing was), and reset."""
         last = None
-        newest_frames = self._end - (self._due - self._hop_frames)
-        if self._origin is not None and newest_frames:
-            last = self._cut(self._origin, newest_frames)
+        newest_samples = self._end - (self._due - self._hop_samples)
+        if self._origin is not None and newest_samples:
+            last = self._cut(self._origin, newest_samples)
         self.reset()
         return last
 
@@ -88,7 +88,7 @@ class Windower:
         self._ring[: len(samples) - len(head)] = samples[len(head) :]
         self._end += len(samples)
 
-    def _cut(self, origin: int, newest_frames: int) -> Window:
+    def _cut(self, origin: int, newest_samples: int) -> Window:
         """Copy the newest window out of the ring."""
         first = max(origin, self._end - len(self._ring))
         samples = np.empty(self._end - first, dtype=np.float32)
@@ -96,4 +96,4 @@ class Windower:
         head = self._ring[position : position + len(samples)]
         samples[: len(head)] = head
         samples[len(head) :] = self._ring[: len(samples) - len(head)]
-        return Window(first, samples, len(samples) < len(self._ring), newest_frames)
+        return Window(first, samples, len(samples) < len(self._ring), newest_samples)

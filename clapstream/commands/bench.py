@@ -8,10 +8,10 @@ import sys
 
 import torch
 
-from clapstream.assembly import EXPECTED
-from clapstream.benchmark import measure, report
+from clapstream.commands.bench_speed import measure, report
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
-from clapstream.detection.detector import Detector
+from clapstream.daemon.build import EXPECTED
+from clapstream.inference.torch_engine import Detector
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from clapstream.assembly import EXPECTED
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain
+from clapstream.daemon.build import EXPECTED
 from clapstream.evaluation.clips import ClipListError
 from clapstream.evaluation.report import PlotError, check_plot, plot_confusion, progress_bar, render
 from clapstream.evaluation.zero_shot import DEFAULT_TEMPLATE, TemplateError, evaluate

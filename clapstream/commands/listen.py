@@ -8,12 +8,12 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from clapstream.assembly import EXPECTED, listen
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
 from clapstream.config import Settings, load_settings
+from clapstream.daemon.build import EXPECTED, listen
 from clapstream.demo import demo_settings
-from clapstream.leaving import leave_now
-from clapstream.terminal import draw_in_ascii_where_the_locale_asks, why_not_drawable
+from clapstream.process.shutdown import leave_now
+from clapstream.process.terminal import draw_in_ascii_where_the_locale_asks, why_not_drawable
 
 _logger = logging.getLogger(__name__)
 

@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from clapstream.assembly import EXPECTED
 from clapstream.audio.block import RATE_HZ
 from clapstream.audio.file_reader import shown_name
 from clapstream.audio.recording import claimed_seconds, recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, USAGE, complain, settings_or_complaints
 from clapstream.commands.sound_files import Report, sound_files
+from clapstream.commands.tag_windows import Tag, WindowScorer, tag_blocks
 from clapstream.config import LabelSet, LabelSettings, WindowSettings
-from clapstream.detection.detector import Detector
-from clapstream.tagging import Tag, WindowScorer, tag_blocks
+from clapstream.daemon.build import EXPECTED
+from clapstream.inference.torch_engine import Detector
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,8 +67,8 @@ def tag_files(
                     recording_blocks(file.path, shown=shown_name(file.name)),
                     detector,
                     thresholds,
-                    window_frames=round(window.seconds * RATE_HZ),
-                    hop_frames=round(window.hop_seconds * RATE_HZ),
+                    window_samples=round(window.seconds * RATE_HZ),
+                    hop_samples=round(window.hop_seconds * RATE_HZ),
                 ):
                     progress.advance(task)
                     for tag in tags:

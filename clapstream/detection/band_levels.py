@@ -17,10 +17,10 @@ BANDS = 24
 LOWEST_HZ, HIGHEST_HZ = 50.0, 14_000.0
 """What the published checkpoints' features reach."""
 
-STRETCH_FRAMES = 2048
+STRETCH_SAMPLES = 2048
 """43 ms: a knock fills a good part of it."""
 
-STEP_FRAMES = STRETCH_FRAMES // 2
+STEP_SAMPLES = STRETCH_SAMPLES // 2
 
 FLOOR_DBFS = -120.0
 """What silence reads in each band: below the noise of any converter."""
@@ -32,11 +32,11 @@ def band_levels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     The loudest stretch shows a knock, the mean a faint sound that goes on. Stretches overlap by half, since each
     fades in and out. Raises ValueError for less than one stretch.
     """
-    if len(samples) < STRETCH_FRAMES:
-        raise ValueError(f"{len(samples)} frames are less than a stretch of {STRETCH_FRAMES}")
+    if len(samples) < STRETCH_SAMPLES:
+        raise ValueError(f"{len(samples)} frames are less than a stretch of {STRETCH_SAMPLES}")
     fade, first_bins, bands = _tables()
     with torch.inference_mode():
-        stretches = torch.from_numpy(samples).unfold(0, STRETCH_FRAMES, STEP_FRAMES) * fade
+        stretches = torch.from_numpy(samples).unfold(0, STRETCH_SAMPLES, STEP_SAMPLES) * fade
         spectrum = torch.view_as_real(torch.fft.rfft(stretches)[:, :bands])
         powers = spectrum.square().sum(-1).numpy()
     in_bands = np.add.reduceat(powers, first_bins, axis=1)
@@ -46,11 +46,11 @@ def band_levels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @functools.cache
 def _tables() -> tuple[torch.Tensor, NDArray[np.intp], int]:
-    """Fade `(STRETCH_FRAMES,)`, scaled for dBFS; each band's first bin; the bin behind the last band."""
+    """Fade `(STRETCH_SAMPLES,)`, scaled for dBFS; each band's first bin; the bin behind the last band."""
     low, high = hertz_to_mel(LOWEST_HZ, "htk"), hertz_to_mel(HIGHEST_HZ, "htk")
     edges_hz = mel_to_hertz(np.linspace(low, high, BANDS + 1), "htk")
-    edges = np.round(edges_hz * STRETCH_FRAMES / RATE_HZ).astype(np.intp)
-    fade = torch.hann_window(STRETCH_FRAMES, periodic=True)
+    edges = np.round(edges_hz * STRETCH_SAMPLES / RATE_HZ).astype(np.intp)
+    fade = torch.hann_window(STRETCH_SAMPLES, periodic=True)
     # Two for the negative frequencies: a full-scale sine then has -3 dBFS in its band, as its RMS level has.
-    fade *= (2.0 / (STRETCH_FRAMES * fade.square().sum())) ** 0.5
+    fade *= (2.0 / (STRETCH_SAMPLES * fade.square().sum())) ** 0.5
     return fade, edges[:-1], int(edges[-1])

@@ -29,12 +29,12 @@ class EventRule:
     """When an event of one label starts and stops.
 
     It starts once `confirm_windows` windows in a row score at least `label.start`, and stops once every window for
-    `hold_frames` has scored below `label.stop`. With `always_score` no window may be taken for nothing unscored.
+    `hold_samples` has scored below `label.stop`. With `always_score` no window may be taken for nothing unscored.
     """
 
     label: LabelInfo
     confirm_windows: int = 1
-    hold_frames: int = 0
+    hold_samples: int = 0
     always_score: bool = False
 
     @property
@@ -45,12 +45,12 @@ class EventRule:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An event started or ended. `end_frame` is set for an end; `score` is that of the window that confirmed it."""
+    """An event started, or ended if `end_sample` is set. `score` is that of the window that confirmed it."""
 
     phase: Literal["start", "end"]
     label: LabelInfo
-    start_frame: int
-    end_frame: int | None
+    start_sample: int
+    end_sample: int | None
     score: float
     peak_score: float
 
@@ -68,7 +68,7 @@ class _LabelState:
     rule: EventRule
     run_length: int = 0
     trace_start: int | None = None
-    start_frame: int = 0
+    start_sample: int = 0
     earliest_end: int = 0
     score: float = 0.0
     peak_score: float = 0.0
@@ -104,17 +104,17 @@ class EventTracker:
         """Whether no event is going on and none waits for its confirmation."""
         return not any(state.active or state.run_length for state in self._states)
 
-    def update(self, first_frame: int, end_frame: int, scores: Sequence[float]) -> list[Transition]:
-        """Take the scores (0..1, in the order of the rules) of the window `[first_frame, end_frame)`.
+    def update(self, first_sample: int, end_sample: int, scores: Sequence[float]) -> list[Transition]:
+        """Take the scores (0..1, in the order of the rules) of the window `[first_sample, end_sample)`.
 
         Windows come in order; some may be missing. Raises ValueError for a window that does not move forward or
         for the wrong number of scores.
         """
         if len(scores) != len(self._states):
             raise ValueError(f"{len(scores)} scores for {len(self._states)} labels")
-        window = _Span(first_frame, end_frame)
+        window = _Span(first_sample, end_sample)
         if window.end <= window.first or (self._previous is not None and window.end <= self._previous.end):
-            raise ValueError(f"window [{first_frame}, {end_frame}) does not follow {self._previous}")
+            raise ValueError(f"window [{first_sample}, {end_sample}) does not follow {self._previous}")
         entered = window.first if self._previous is None else max(window.first, self._previous.end)
         transitions = [
             transition
@@ -124,14 +124,14 @@ class EventTracker:
         self._previous = window
         return transitions
 
-    def skip(self, first_frame: int, end_frame: int) -> None:
+    def skip(self, first_sample: int, end_sample: int) -> None:
         """Take a window that is certainly nothing, as if every label had scored 0 in it.
 
         Raises ValueError for one that does not move forward, and while the tracker is not idle.
         """
         if not self.idle:
-            raise ValueError(f"window [{first_frame}, {end_frame}) cannot be nothing: an event is going on")
-        self.update(first_frame, end_frame, [0.0] * len(self._states))
+            raise ValueError(f"window [{first_sample}, {end_sample}) cannot be nothing: an event is going on")
+        self.update(first_sample, end_sample, [0.0] * len(self._states))
 
     def finish(self) -> list[Transition]:
         """End whatever is going on, where it was last heard; the next stream counts its frames anew."""
@@ -167,7 +167,7 @@ def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> T
         return None
     if state.run_length == 0:
         assert state.trace_start is not None, "whatever starts an event leaves a trace"
-        state.start_frame = max(state.trace_start, window.first)  # what left before this window is another sound
+        state.start_sample = max(state.trace_start, window.first)  # what left before this window is another sound
         state.peak_score = 0.0
     state.run_length += 1
     state.peak_score = max(state.peak_score, score)
@@ -177,7 +177,7 @@ def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> T
     state.active = True
     state.score = score
     state.first_without = state.first_below = None
-    return Transition("start", state.rule.label, state.start_frame, None, score, state.peak_score)
+    return Transition("start", state.rule.label, state.start_sample, None, score, state.peak_score)
 
 
 def _advance_active(state: _LabelState, window: _Span, score: float) -> Transition | None:
@@ -192,7 +192,7 @@ def _advance_active(state: _LabelState, window: _Span, score: float) -> Transiti
         return None
     if state.first_below is None:
         state.first_below = window
-    if window.end - state.first_below.end < state.rule.hold_frames:
+    if window.end - state.first_below.end < state.rule.hold_samples:
         return None
     if state.first_without is None:
         state.first_without = window  # traces go on, but the event is over
@@ -208,5 +208,5 @@ def _end(state: _LabelState) -> Transition:
     left_by = last_with.end if state.first_without is None else min(state.first_without.first, last_with.end)
     # The sound came in the newest hop of the first window that had it, so it cannot have left before that window
     # ended; a score that flickers would otherwise give an end before the start.
-    end_frame = max(left_by, state.earliest_end)
-    return Transition("end", state.rule.label, state.start_frame, end_frame, state.score, state.peak_score)
+    end_sample = max(left_by, state.earliest_end)
+    return Transition("end", state.rule.label, state.start_sample, end_sample, state.score, state.peak_score)

@@ -19,13 +19,13 @@ from clapstream.audio.block import RATE_HZ
 Levels = NDArray[np.float32]
 """dBFS by band, of a shape that is always the same (see `band_levels`)."""
 
-SPAN_FRAMES = 5 * RATE_HZ // 2
+SPAN_SAMPLES = 5 * RATE_HZ // 2
 """Levels are those of the newest 2.5 s, or of the newest hop if that is longer."""
 
-HISTORY_FRAMES = 600 * RATE_HZ
+HISTORY_SAMPLES = 600 * RATE_HZ
 """Ten minutes: a fan that was switched on is floor by then, a passing car is not."""
 
-LEAST_FRAMES = 60 * RATE_HZ
+LEAST_SAMPLES = 60 * RATE_HZ
 """In the first minute of a stream no floor is known."""
 
 FLOOR_QUANTILE = 0.2
@@ -39,20 +39,20 @@ QUIET_SHARE = 0.5
 class GateRule:
     """How sure the gate has to be.
 
-    Every level must be within `margin_db` of the floor, and one window is scored at least every `check_frames`.
+    Every level must be within `margin_db` of the floor, and one window is scored at least every `check_samples`.
     """
 
     margin_db: float
-    check_frames: int
+    check_samples: int
 
 
 class NoiseFloor:
     """The levels of a stream when nothing happens: a low quantile, in each band, of the last minutes."""
 
-    def __init__(self, period_frames: int) -> None:
+    def __init__(self, period_samples: int) -> None:
         """Take how many frames lie between two levels that are learned."""
-        self._history: deque[Levels] = deque(maxlen=max(1, HISTORY_FRAMES // period_frames))
-        self._least = -(-LEAST_FRAMES // period_frames)
+        self._history: deque[Levels] = deque(maxlen=max(1, HISTORY_SAMPLES // period_samples))
+        self._least = -(-LEAST_SAMPLES // period_samples)
         self._floor: Levels | None = None
 
     def learn(self, levels: Levels) -> None:
@@ -78,49 +78,49 @@ class Gate:
     can lie in, the newest of them not long ago.
     """
 
-    def __init__(self, rule: GateRule, window_frames: int, hop_frames: int) -> None:
+    def __init__(self, rule: GateRule, window_samples: int, hop_samples: int) -> None:
         self._rule = rule
-        self._windows_per_sound = -(-window_frames // hop_frames)
-        self.span_frames = min(window_frames, max(hop_frames, SPAN_FRAMES))
+        self._windows_per_sound = -(-window_samples // hop_samples)
+        self.span_samples = min(window_samples, max(hop_samples, SPAN_SAMPLES))
         """Of how many of its newest frames a window's levels must be."""
-        self._period_frames = -(-max(self.span_frames, SPAN_FRAMES) // hop_frames) * hop_frames
-        self._floor = NoiseFloor(self._period_frames)
+        self._period_samples = -(-max(self.span_samples, SPAN_SAMPLES) // hop_samples) * hop_samples
+        self._floor = NoiseFloor(self._period_samples)
         self._learned_to: int | None = None
         self._heard_to: int | None = None
         self._steady_from: int | None = None
         self._quiet_windows = 0
         self._scored_to = 0
 
-    def hear(self, first_frame: int, end_frame: int, newest_frame: int, levels: Levels) -> bool:
+    def hear(self, first_sample: int, end_sample: int, newest_sample: int, levels: Levels) -> bool:
         """Take the levels of a whole window's newest span; True if the window is certainly nothing.
 
-        The window is `[first_frame, end_frame)`, and no earlier one had its frames from `newest_frame` on. Windows
+        The window is `[first_sample, end_sample)`; no earlier one had its samples from `newest_sample` on. Windows
         come in order; what was not heard between them, a hole or the partial windows behind it, is not trusted.
         """
-        span_from = end_frame - self.span_frames
-        if newest_frame != self._heard_to:
+        span_from = end_sample - self.span_samples
+        if newest_sample != self._heard_to:
             self._steady_from = None
         if not self._floor.distance_db(levels) <= self._rule.margin_db:  # so written, what is no number is no floor
             self._steady_from = None
         elif self._steady_from is None:
             self._steady_from = span_from
-        self._heard_to = end_frame
-        if self._learned_to is None or end_frame - self._learned_to >= self._period_frames:
+        self._heard_to = end_sample
+        if self._learned_to is None or end_sample - self._learned_to >= self._period_samples:
             self._floor.learn(levels)
-            self._learned_to = end_frame
+            self._learned_to = end_sample
         return (
             self._steady_from is not None
-            and self._steady_from <= first_frame
+            and self._steady_from <= first_sample
             and self._quiet_windows >= self._windows_per_sound
-            and end_frame - self._scored_to < self._rule.check_frames
+            and end_sample - self._scored_to < self._rule.check_samples
         )
 
-    def scored(self, end_frame: int, loudest_share: float) -> None:
-        """Take what the model said of the window that ends before `end_frame`.
+    def scored(self, end_sample: int, loudest_share: float) -> None:
+        """Take what the model said of the window that ends before `end_sample`.
 
         `loudest_share` is the highest score of a label, as a share of what starts an event of it.
         """
-        self._scored_to = end_frame
+        self._scored_to = end_sample
         self._quiet_windows = self._quiet_windows + 1 if loudest_share < QUIET_SHARE else 0
 
     def distrust(self) -> None:

@@ -15,8 +15,8 @@ from clapstream.audio.block import RATE_HZ
 from clapstream.audio.recording import recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.clap import ClapModel, ClapProcessor
-from clapstream.detection.precision import choose_device
 from clapstream.evaluation.clips import ClipListError, LabelledClip
+from clapstream.inference.precision import choose_device
 
 _logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def _read(clip: LabelledClip) -> Floats:
         with contextlib.closing(recording_blocks(clip.path)) as blocks:
             for block in blocks:
                 heard.append(block.samples)
-                if block.end_frame >= CLIP_SECONDS * RATE_HZ:
+                if block.end_sample >= CLIP_SECONDS * RATE_HZ:
                     break
     except SourceError as error:
         if not heard:

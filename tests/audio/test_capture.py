@@ -133,8 +133,8 @@ class TestCapture:
     def test_records_the_default_at_48_khz(self) -> None:
         capture_format, (first, second) = read(None, sounds=2)
         assert capture_format == CaptureFormat(48_000, 2, 0.125)
-        assert (first.first_frame, first.samples.shape) == (0, (4800, 2))
-        assert second.first_frame == 4800
+        assert (first.first_sample, first.samples.shape) == (0, (4800, 2))
+        assert second.first_sample == 4800
         np.testing.assert_allclose(first.samples, np.tile([0.1, 0.2], (4800, 1)), rtol=1e-6)
 
     def test_takes_the_rate_and_channels_that_the_device_insists_on(self) -> None:
@@ -147,7 +147,7 @@ class TestCapture:
 
     def test_an_overflow_leaves_a_hole(self) -> None:
         _, sounds = read("Overflowing", sounds=3)
-        assert [sound.first_frame for sound in sounds] == [0, 9600, 14_400]
+        assert [sound.first_sample for sound in sounds] == [0, 9600, 14_400]
 
     @pytest.mark.parametrize(
         ("device", "channel", "message"),
@@ -196,7 +196,7 @@ class TestCapture:
                 await capture.read_format()
                 capture._process.terminate()
                 capture._process.send_signal(signal.SIGINT)
-                return (await capture.read_sound()).first_frame
+                return (await capture.read_sound()).first_sample
 
         assert asyncio.run(run()) == 0
 
@@ -301,8 +301,8 @@ class TestMicrophone:
         dropped, blocks = asyncio.run(run())
         pipe_blocks = 20  # what the pipe and the reader hold beside the queue
         assert len(blocks) <= QUEUED_BLOCKS + pipe_blocks
-        seen = {block.first_frame for block in blocks}
-        missing = [number for number in range(blocks[-1].end_frame // 4800) if number * 4800 not in seen]
+        seen = {block.first_sample for block in blocks}
+        missing = [number for number in range(blocks[-1].end_sample // 4800) if number * 4800 not in seen]
         assert dropped == len(missing)
 
     def test_without_portaudio_it_says_what_to_install(self, portaudio: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
-from sound_files import cut_in_half, ffmpeg, make_tone, overwrite_middle
+from support.sound_files import cut_in_half, ffmpeg, make_tone, overwrite_middle
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem
 from clapstream.audio.recording import Recording, SourceError, read_audio, recording_blocks
@@ -92,9 +92,9 @@ def test_what_is_before_the_damage_is_heard(damaged: tuple[Path, re.Pattern[str]
     assert found, caught.value
     stretch = 0
     for block in blocks:
-        if block.first_frame != stretch:
+        if block.first_sample != stretch:
             break
-        stretch = block.end_frame
+        stretch = block.end_sample
     place = float(found.groupdict().get("place", 5.0))
     assert stretch / RATE_HZ == pytest.approx(place, abs=0.06)
     assert place == pytest.approx(5.0, abs=1.2)
@@ -133,7 +133,7 @@ def test_a_source_gives_the_sound_before_the_damage_and_says_what_happened(
     assert said.match(str(caught.value))
     last = items[-1]
     assert isinstance(last, Block)
-    assert last.end_frame / RATE_HZ > 3.8
+    assert last.end_sample / RATE_HZ > 3.8
 
 
 @pytest.mark.parametrize("claimed", [0, 0x7FFF_F000, 0x7FFF_FFDB, 0x8000_0000, 0xFFFF_FFFF, 0xFFFF_FFDB])

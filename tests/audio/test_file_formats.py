@@ -12,7 +12,7 @@ from socketserver import BaseRequestHandler, TCPServer
 import numpy as np
 import pytest
 import soundfile
-from sound_files import cut_in_half, ffmpeg, make_tone, make_video
+from support.sound_files import cut_in_half, ffmpeg, make_tone, make_video
 
 from clapstream.audio.block import RATE_HZ, Block
 from clapstream.audio.channel_choice import ChannelChoice
@@ -84,7 +84,7 @@ def test_what_an_encoder_puts_before_the_sound_shifts_no_times(tmp_path: Path, c
     ffmpeg("-i", tmp_path / "click.wav", "-c:a", codec[0], tmp_path / codec[1])
     blocks = blocks_of(tmp_path / codec[1])
     loudest = max(blocks, key=lambda block: float(np.abs(block.samples).max()))
-    place = loudest.first_frame + int(np.abs(loudest.samples).argmax())
+    place = loudest.first_sample + int(np.abs(loudest.samples).argmax())
     assert place / RATE_HZ == pytest.approx(1.002, abs=0.03)
 
 
@@ -98,8 +98,8 @@ class TestVideo:
     @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
     def test_sound_that_begins_late_has_the_times_of_the_file(self, tmp_path: Path, name: str) -> None:
         blocks = blocks_of(make_video(tmp_path / name, 6, "-c:a", "aac", sound_from=3.0))
-        assert blocks[0].first_frame / RATE_HZ == pytest.approx(3.0, abs=0.1)
-        assert blocks[-1].end_frame / RATE_HZ == pytest.approx(5.0, abs=0.1)
+        assert blocks[0].first_sample / RATE_HZ == pytest.approx(3.0, abs=0.1)
+        assert blocks[-1].end_sample / RATE_HZ == pytest.approx(5.0, abs=0.1)
 
     def test_video_without_sound_is_said(self, tmp_path: Path) -> None:
         path = make_video(tmp_path / "a.mp4", 1)
@@ -121,10 +121,10 @@ class TestVideo:
         with pytest.raises(SourceError, match=r"a\.mka: no sound from 3\.0 to 6\.0 s"):
             for block in recording_blocks(path):
                 blocks.append(block)
-        holes = [(before.end_frame, after.first_frame) for before, after in itertools.pairwise(blocks)]
+        holes = [(before.end_sample, after.first_sample) for before, after in itertools.pairwise(blocks)]
         (hole,) = [(end / RATE_HZ, start / RATE_HZ) for end, start in holes if end != start]
         assert hole == pytest.approx((3.0, 6.0), abs=0.1)
-        assert blocks[-1].end_frame / RATE_HZ == pytest.approx(9.0, abs=0.1)
+        assert blocks[-1].end_sample / RATE_HZ == pytest.approx(9.0, abs=0.1)
 
 
 class TestChannels:
@@ -260,12 +260,12 @@ def test_a_long_file_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> No
         "import resource, sys, pathlib; from clapstream.audio.recording import recording_blocks\n"
         "blocks = recording_blocks(pathlib.Path(sys.argv[1])); next(blocks)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "end = [block.end_frame for block in blocks][-1]\n"
+        "end = [block.end_sample for block in blocks][-1]\n"
         "print(end, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe, path], capture_output=True, text=True, timeout=120, check=True
     )
-    end_frame, grown_kilobytes = map(int, done.stdout.split())
-    assert end_frame / RATE_HZ == pytest.approx(600, abs=0.1)
+    end_sample, grown_kilobytes = map(int, done.stdout.split())
+    assert end_sample / RATE_HZ == pytest.approx(600, abs=0.1)
     assert grown_kilobytes < 50_000

@@ -12,12 +12,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import hostile
 import numpy as np
 import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support import hostile
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.recording import Recording
@@ -125,9 +125,9 @@ def heard(path: Path) -> int:
     assert isinstance(items[0], StreamOpened)
     frames = 0
     for block in items[1:]:
-        assert isinstance(block, Block) and block.first_frame == frames
+        assert isinstance(block, Block) and block.first_sample == frames
         assert np.isfinite(block.samples).all() and np.abs(block.samples).max() <= 1.0
-        frames = block.end_frame
+        frames = block.end_sample
     return frames
 
 

@@ -14,7 +14,7 @@ import pytest
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.live import LiveSource
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 
 OPENED = StreamOpened(datetime(2026, 1, 1, tzinfo=UTC))
 

@@ -66,7 +66,7 @@ def listen(source: LivePcm) -> list[SourceItem]:
 def holes(items: list[SourceItem]) -> list[float]:
     """Seconds of sound that are missing, one by one."""
     blocks = [item for item in items if isinstance(item, Block)]
-    missing = [later.first_frame - earlier.end_frame for earlier, later in itertools.pairwise(blocks)]
+    missing = [later.first_sample - earlier.end_sample for earlier, later in itertools.pairwise(blocks)]
     return [frames / RATE_HZ for frames in missing if frames]
 
 

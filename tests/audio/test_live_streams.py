@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_server import make_media, serving_live, serving_rtsp
+from support.media_server import make_media, serving_live, serving_rtsp
 from test_stream import frequency, send, serving
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.stream import Stream
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 from clapstream.urls import shown_url
 
 pytest.importorskip("av", reason="needs the extra stream")
@@ -50,7 +50,7 @@ def lost(items: list[SourceItem]) -> bool:
 
 
 def heard(seconds: float) -> Callable[[list[SourceItem]], bool]:
-    return lambda items: isinstance(items[-1], Block) and items[-1].end_frame >= seconds * RATE_HZ
+    return lambda items: isinstance(items[-1], Block) and items[-1].end_sample >= seconds * RATE_HZ
 
 
 def blocks_of(items: list[SourceItem]) -> list[Block]:
@@ -60,9 +60,9 @@ def blocks_of(items: list[SourceItem]) -> list[Block]:
 def holes(items: list[SourceItem]) -> list[tuple[float, float]]:
     """Where sound is missing, in seconds from the start of the stream."""
     return [
-        (earlier.end_frame / RATE_HZ, later.first_frame / RATE_HZ)
+        (earlier.end_sample / RATE_HZ, later.first_sample / RATE_HZ)
         for earlier, later in itertools.pairwise(blocks_of(items))
-        if later.first_frame != earlier.end_frame
+        if later.first_sample != earlier.end_sample
     ]
 
 
@@ -98,7 +98,7 @@ class TestPresentationTimes:
         assert [hole[1] for hole in found] == pytest.approx([9, 18.5], abs=0.05)
         assert source.dropped_blocks == pytest.approx(85, abs=3)
         for block in blocks_of(items):
-            if block.first_frame / RATE_HZ >= 18.7 and len(block.samples) > 4000:
+            if block.first_sample / RATE_HZ >= 18.7 and len(block.samples) > 4000:
                 assert frequency(block.samples) == pytest.approx(1320, abs=20)
 
     @pytest.mark.parametrize("offset", [0.0, 7200.0], ids=["back", "hours ahead"])
@@ -108,13 +108,13 @@ class TestPresentationTimes:
         assert hole[0] == pytest.approx(5, abs=0.1)
         assert 0 < hole[1] - hole[0] < 0.5
         assert source.dropped_blocks == 1
-        assert blocks_of(items)[-1].end_frame / RATE_HZ == pytest.approx(10, abs=0.2)
+        assert blocks_of(items)[-1].end_sample / RATE_HZ == pytest.approx(10, abs=0.2)
 
     def test_what_is_sent_twice_is_heard_once(self, tmp_path: Path) -> None:
         items, source = self.hear(self.join(tmp_path, 0, 3))
         assert holes(items) == []
         assert source.dropped_blocks == 0
-        assert blocks_of(items)[-1].end_frame / RATE_HZ == pytest.approx(8, abs=0.2)
+        assert blocks_of(items)[-1].end_sample / RATE_HZ == pytest.approx(8, abs=0.2)
 
     def test_time_stamps_that_wrap_are_no_hole(self, tmp_path: Path) -> None:
         wrap_seconds = 2**33 / 90_000
@@ -123,7 +123,7 @@ class TestPresentationTimes:
         )
         items, _ = self.hear(path.read_bytes())
         assert holes(items) == []
-        assert blocks_of(items)[-1].end_frame / RATE_HZ == pytest.approx(8, abs=0.2)
+        assert blocks_of(items)[-1].end_sample / RATE_HZ == pytest.approx(8, abs=0.2)
 
     @pytest.mark.parametrize(
         ("name", "codec"),
@@ -141,7 +141,7 @@ class TestPresentationTimes:
         items, source = self.hear(path.read_bytes())
         assert holes(items) == []
         assert source.dropped_blocks == 0
-        assert blocks_of(items)[-1].end_frame / RATE_HZ == pytest.approx(12, abs=0.2)
+        assert blocks_of(items)[-1].end_sample / RATE_HZ == pytest.approx(12, abs=0.2)
 
     def test_damaged_packets_are_left_out(self, tmp_path: Path) -> None:
         data = bytearray(make_media(tmp_path / "a.ts", *sine(10), "-c:a", "aac", *TS).read_bytes())
@@ -151,7 +151,7 @@ class TestPresentationTimes:
         items, _ = self.hear(bytes(data))
         assert items[-1].reason.endswith("the stream ended")  # type: ignore[union-attr]
         assert len(holes(items)) > 5
-        assert blocks_of(items)[-1].end_frame / RATE_HZ > 9
+        assert blocks_of(items)[-1].end_sample / RATE_HZ > 9
 
 
 class TestChannels:
@@ -215,7 +215,7 @@ class TestLiveServers:
         with serving_live(path, "mpegts") as stops, serving_live(path, "mpegts", without_pid=0x101) as never:
             stopped, unheard = asyncio.run(all_of(stops.url, never.url))
         assert stopped[-1] == StreamLost(f"{shown_url(stops.url)}: no audio received for 5 s")
-        assert blocks_of(stopped)[-1].end_frame / RATE_HZ == pytest.approx(4, abs=0.3)
+        assert blocks_of(stopped)[-1].end_sample / RATE_HZ == pytest.approx(4, abs=0.3)
         assert unheard == [
             StreamLost(f"{shown_url(never.url)}: no audio received for 10 s, though it is announced")
         ]
@@ -235,7 +235,7 @@ class TestLiveServers:
             passed = time.time() - server.began[0]
         ((begin, end),) = holes(items)
         assert (begin, end) == (pytest.approx(4, abs=0.3), pytest.approx(8, abs=0.3))
-        assert passed == pytest.approx(blocks_of(items)[-1].end_frame / RATE_HZ, abs=2.0)
+        assert passed == pytest.approx(blocks_of(items)[-1].end_sample / RATE_HZ, abs=2.0)
 
     def test_segments_come_evenly_and_the_wait_for_the_next_is_no_loss(self, tmp_path: Path) -> None:
         """HLS with segments of 6 s: three at once, then one each 6 s."""
@@ -315,4 +315,4 @@ class TestRtsp:
         with serving_rtsp(tmp_path, audio="num-buffers=300", refuses_audio_alone=True) as camera:
             items = listen(Stream("porch", camera.url, backoff=Backoff(0.0, 0.0)), lost)
         assert items[-1] == StreamLost(f"{shown_url(camera.url)}: no audio received for 5 s")
-        assert blocks_of(items)[-1].end_frame / RATE_HZ == pytest.approx(3, abs=0.5)
+        assert blocks_of(items)[-1].end_sample / RATE_HZ == pytest.approx(3, abs=0.5)

@@ -17,7 +17,7 @@ from clapstream.audio.clock import WallClockWatch
 from clapstream.audio.microphone import Microphone
 from clapstream.audio.recovery import StreamBrokenError
 from clapstream.audio.source import SourceError
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FORMAT = CaptureFormat(RATE_HZ, 1, latency_seconds=0.25)
@@ -27,8 +27,8 @@ STALL = "stall"
 Script = list[CaptureFormat | CapturedSound | Exception | str]
 
 
-def sound(first_frame: int, frames: int = 4800, value: float = 0.5) -> CapturedSound:
-    return CapturedSound(first_frame, np.full((frames, 1), value, dtype=np.float32))
+def sound(first_sample: int, frames: int = 4800, value: float = 0.5) -> CapturedSound:
+    return CapturedSound(first_sample, np.full((frames, 1), value, dtype=np.float32))
 
 
 class ScriptedCapture:
@@ -109,12 +109,12 @@ def kinds(items: list[SourceItem]) -> list[type]:
 
 
 class TestStream:
-    def test_opens_with_the_time_of_its_first_frame(self) -> None:
+    def test_opens_with_the_time_of_its_first_sample(self) -> None:
         captures = Captures([FORMAT, sound(0)])
         opened, block = listen(microphone(captures), 2)
         assert opened == StreamOpened(NOW - timedelta(seconds=0.1 + 0.25))
         assert isinstance(block, Block)
-        assert (block.first_frame, block.end_frame) == (0, 4800)
+        assert (block.first_sample, block.end_sample) == (0, 4800)
         assert captures.requests == [("USB", "mix")]
 
     def test_lets_go_of_the_device_when_closed(self) -> None:
@@ -127,8 +127,8 @@ class TestStream:
             [CaptureFormat(16_000, 1, 0.0), *(sound(first, 1600) for first in range(0, 16_000, 1600))]
         )
         blocks = [item for item in listen(microphone(captures), 10) if isinstance(item, Block)]
-        assert blocks[0].first_frame == 0
-        assert 2.7 * 16_000 - 4800 < blocks[-1].end_frame <= 2.7 * 16_000 + 4800
+        assert blocks[0].first_sample == 0
+        assert 2.7 * 16_000 - 4800 < blocks[-1].end_sample <= 2.7 * 16_000 + 4800
 
     @pytest.mark.parametrize(("channel", "value"), [("mix", 0.4), ("left", 0.2), ("right", 0.6), (1, 0.6)])
     def test_takes_the_chosen_channel(self, channel: str | int, value: float) -> None:
@@ -146,7 +146,7 @@ class TestStream:
         captures = Captures([FORMAT, sound(0), sound(4800 * 3 + 1), sound(4800 * 4 + 1)])
         source = microphone(captures)
         items = listen(source, 4)
-        assert [item.first_frame for item in items if isinstance(item, Block)] == [0, 14_401, 19_201]
+        assert [item.first_sample for item in items if isinstance(item, Block)] == [0, 14_401, 19_201]
         assert source.dropped_blocks == 3
 
     def test_a_channel_that_the_device_lacks_is_a_reason_to_be_lost(self) -> None:

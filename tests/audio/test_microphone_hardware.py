@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sound_system import SoundSystem
+from support.sound_system import SoundSystem
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.microphone import Microphone
@@ -37,7 +37,7 @@ async def hear(items: AsyncGenerator[SourceItem, None], seconds: float) -> np.nd
     heard: list[Block] = []
     async for item in items:
         assert isinstance(item, Block), item
-        assert not heard or item.first_frame == heard[-1].end_frame
+        assert not heard or item.first_sample == heard[-1].end_sample
         heard.append(item)
         if sum(len(block.samples) for block in heard) >= seconds * RATE_HZ:
             break

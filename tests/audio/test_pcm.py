@@ -49,7 +49,7 @@ def listen(source: Pcm) -> list[SourceItem]:
 
 def joined(items: list[SourceItem]) -> np.ndarray:
     blocks = [item for item in items if isinstance(item, Block)]
-    assert all(later.first_frame == earlier.end_frame for earlier, later in itertools.pairwise(blocks))
+    assert all(later.first_sample == earlier.end_sample for earlier, later in itertools.pairwise(blocks))
     return np.concatenate([block.samples for block in blocks]) if blocks else np.zeros(0, dtype=np.float32)
 
 

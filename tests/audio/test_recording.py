@@ -78,7 +78,7 @@ class TestReadAudio:
 
     def test_blocks_are_contiguous_and_small(self, tmp_path: Path) -> None:
         blocks = list(recording_blocks(write(tmp_path / "a.wav", tone(3.21, 44_100), 44_100)))
-        assert all(later.first_frame == earlier.end_frame for earlier, later in itertools.pairwise(blocks))
+        assert all(later.first_sample == earlier.end_sample for earlier, later in itertools.pairwise(blocks))
         assert max(len(block.samples) for block in blocks) <= RATE_HZ // 5
 
 
@@ -208,7 +208,7 @@ class TestRecording:
             loop = asyncio.get_running_loop()
             start = loop.time()
             return [
-                (loop.time() - start, item.end_frame / RATE_HZ)
+                (loop.time() - start, item.end_sample / RATE_HZ)
                 async for item in Recording("yard", path).items()
                 if isinstance(item, Block)
             ]
@@ -232,7 +232,7 @@ class TestRecording:
         items = asyncio.run(run())
         blocks = [item for item in items if isinstance(item, Block)]
         assert len(blocks) == 9
-        assert all(later.first_frame == earlier.end_frame for earlier, later in itertools.pairwise(blocks))
+        assert all(later.first_sample == earlier.end_sample for earlier, later in itertools.pairwise(blocks))
         np.testing.assert_array_equal(joined(items), np.tile(tone(0.25), 3))
 
     def test_cancelling_closes_the_file(self, tmp_path: Path) -> None:

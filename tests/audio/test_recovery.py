@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
-from clapstream.audio.recovery import RECOVERED_FRAMES, StreamBrokenError, keep_streaming
-from clapstream.backoff import Backoff
+from clapstream.audio.recovery import RECOVERED_SAMPLES, StreamBrokenError, keep_streaming
+from clapstream.process.backoff import Backoff
 
 OPENED = StreamOpened(datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def block(end_frame: int = 4800) -> Block:
-    return Block(end_frame - 4800, np.zeros(4800, dtype=np.float32))
+def block(end_sample: int = 4800) -> Block:
+    return Block(end_sample - 4800, np.zeros(4800, dtype=np.float32))
 
 
 class CountingBackoff(Backoff):
@@ -85,7 +85,7 @@ class TestKeepStreaming:
         streams = ScriptedStreams([OPENED], [OPENED])
         assert collect(streams, CountingBackoff(), 3) == [OPENED, StreamLost("the stream ended"), OPENED]
 
-    @pytest.mark.parametrize(("frames", "resets"), [(RATE_HZ, 0), (RECOVERED_FRAMES, 1)])
+    @pytest.mark.parametrize(("frames", "resets"), [(RATE_HZ, 0), (RECOVERED_SAMPLES, 1)])
     def test_only_lasting_sound_resets_the_backoff(self, frames: int, resets: int) -> None:
         backoff = CountingBackoff()
         backoff.calls.clear()

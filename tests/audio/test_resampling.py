@@ -21,12 +21,12 @@ def sine(rate_hz: int, seconds: float, hertz: float = 440.0) -> np.ndarray:
 
 
 def check_contiguous(blocks: list[Block]) -> np.ndarray:
-    position = blocks[0].first_frame
+    position = blocks[0].first_sample
     for block in blocks:
-        assert block.first_frame == position
+        assert block.first_sample == position
         assert len(block.samples)
         assert block.samples.dtype == np.float32
-        position = block.end_frame
+        position = block.end_sample
     return np.concatenate([block.samples for block in blocks])
 
 
@@ -65,12 +65,12 @@ def test_a_hole_stays_a_hole(rate_hz: int) -> None:
     resampler = StreamResampler(rate_hz)
     before = resampler.push(0, np.full(rate_hz, 0.5, dtype=np.float32))
     both = resampler.push(3 * rate_hz, np.full(rate_hz, -0.5, dtype=np.float32))
-    tail = [block for block in both if block.first_frame < 3 * RATE_HZ]
-    after = [block for block in both if block.first_frame >= 3 * RATE_HZ] + resampler.finish()
+    tail = [block for block in both if block.first_sample < 3 * RATE_HZ]
+    after = [block for block in both if block.first_sample >= 3 * RATE_HZ] + resampler.finish()
     first, second = check_contiguous(before + tail), check_contiguous(after)
-    assert (before + tail)[-1].end_frame == RATE_HZ
-    assert after[0].first_frame == 3 * RATE_HZ
-    assert after[-1].end_frame == 4 * RATE_HZ
+    assert (before + tail)[-1].end_sample == RATE_HZ
+    assert after[0].first_sample == 3 * RATE_HZ
+    assert after[-1].end_sample == 4 * RATE_HZ
     assert first.min() > -0.1
     assert second.max() < 0.1
 

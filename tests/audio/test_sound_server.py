@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sound_system import PipeWireSystem, SoundSystem, require_pipewire
+from support.sound_system import PipeWireSystem, SoundSystem, require_pipewire
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost
 from clapstream.audio.capture_process import Capture, open_capture
@@ -185,7 +185,7 @@ class TestChannels:
             async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
                 async for item in items:
                     assert not isinstance(item, StreamLost)
-                    if isinstance(item, Block) and item.end_frame > 7 * RATE_HZ:
+                    if isinstance(item, Block) and item.end_sample > 7 * RATE_HZ:
                         assert np.abs(item.samples).max() < 1e-3
                         break
 

@@ -19,7 +19,7 @@ import soundfile
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.stream import QUEUED_BLOCKS, Stream
-from clapstream.backoff import Backoff
+from clapstream.process.backoff import Backoff
 from clapstream.urls import shown_url
 
 av = pytest.importorskip("av", reason="needs the extra stream")
@@ -109,7 +109,7 @@ def lost_item(item: SourceItem) -> bool:
 
 def joined(items: list[SourceItem]) -> np.ndarray:
     blocks = [item for item in items if isinstance(item, Block)]
-    assert all(later.first_frame == earlier.end_frame for earlier, later in itertools.pairwise(blocks))
+    assert all(later.first_sample == earlier.end_sample for earlier, later in itertools.pairwise(blocks))
     return np.concatenate([block.samples for block in blocks])
 
 
@@ -203,12 +203,12 @@ class TestFaults:
         assert items[-1] == StreamLost(f"{shown_url(url)}: the stream ended")
         blocks = [item for item in items if isinstance(item, Block)]
         holes = [
-            (a.end_frame, b.first_frame) for a, b in itertools.pairwise(blocks) if a.end_frame != b.first_frame
+            (a.end_sample, b.first_sample) for a, b in itertools.pairwise(blocks) if a.end_sample != b.first_sample
         ]
         assert len(holes) == source.dropped_blocks >= 1
         for part in (
-            [block.samples for block in blocks if block.end_frame <= holes[-1][0]],
-            [block.samples for block in blocks if block.first_frame >= holes[-1][1]],
+            [block.samples for block in blocks if block.end_sample <= holes[-1][0]],
+            [block.samples for block in blocks if block.first_sample >= holes[-1][1]],
         ):
             assert frequency(np.concatenate(part)) == pytest.approx(440, abs=2)
 

@@ -38,7 +38,7 @@ class TestSizes:
 
     def test_hop_may_be_the_window(self) -> None:
         windows = push_all(Windower(10, 10), [], 30)
-        assert [(window.first_frame, window.partial) for window in windows] == [
+        assert [(window.first_sample, window.partial) for window in windows] == [
             (0, False),
             (10, False),
             (20, False),
@@ -48,45 +48,45 @@ class TestSizes:
 class TestPush:
     def test_grows_until_whole(self) -> None:
         windows = push_all(Windower(10, 4), [], 17)
-        table = [(w.first_frame, w.end_frame, w.partial, w.newest_hop_first_frame) for w in windows]
+        table = [(w.first_sample, w.end_sample, w.partial, w.newest_hop_first_sample) for w in windows]
         assert table == [(0, 4, True, 0), (0, 8, True, 4), (2, 12, False, 8), (6, 16, False, 12)]
 
     @given(sizes, st.lists(st.integers(1, 400)), st.integers(0, 400), st.integers(0, 10**12))
     def test_any_cut_gives_the_same_windows(
         self, size: tuple[int, int], cuts: list[int], frames: int, first: int
     ) -> None:
-        window_frames, hop_frames = size
-        windows = push_all(Windower(window_frames, hop_frames), cuts, frames, first)
-        assert len(windows) == frames // hop_frames
+        window_samples, hop_samples = size
+        windows = push_all(Windower(window_samples, hop_samples), cuts, frames, first)
+        assert len(windows) == frames // hop_samples
         for number, window in enumerate(windows, start=1):
-            end = number * hop_frames
-            begin = max(0, end - window_frames)
-            assert (window.first_frame, window.end_frame) == (first + begin, first + end)
+            end = number * hop_samples
+            begin = max(0, end - window_samples)
+            assert (window.first_sample, window.end_sample) == (first + begin, first + end)
             np.testing.assert_array_equal(window.samples, ramp(begin, end))
-            assert window.partial == (end < window_frames)
+            assert window.partial == (end < window_samples)
 
     @given(sizes, st.lists(st.tuples(st.integers(1, 150), st.integers(0, 50)), max_size=8))
     def test_windows_tile_the_stream_and_never_cross_a_hole(
         self, size: tuple[int, int], stretches: list[tuple[int, int]]
     ) -> None:
-        window_frames, hop_frames = size
-        windower = Windower(window_frames, hop_frames)
+        window_samples, hop_samples = size
+        windower = Windower(window_samples, hop_samples)
         position, heard = 0, []
         for frames, hole in stretches:
             windows = windower.push(Block(position, ramp(position, position + frames)))
             for window in windows:
-                np.testing.assert_array_equal(window.samples, ramp(window.first_frame, window.end_frame))
+                np.testing.assert_array_equal(window.samples, ramp(window.first_sample, window.end_sample))
             heard += windows
             position += frames + hole
-        newest = [(window.newest_hop_first_frame, window.end_frame) for window in heard]
-        assert all(end - begin == hop_frames for begin, end in newest)
+        newest = [(window.newest_hop_first_sample, window.end_sample) for window in heard]
+        assert all(end - begin == hop_samples for begin, end in newest)
         assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(newest))
 
     def test_starts_over_behind_a_hole(self) -> None:
         windower = Windower(8, 4)
         assert len(windower.push(Block(0, ramp(0, 11)))) == 2
         (window,) = windower.push(Block(12, ramp(12, 16)))
-        assert (window.first_frame, window.end_frame, window.partial) == (12, 16, True)
+        assert (window.first_sample, window.end_sample, window.partial) == (12, 16, True)
 
     def test_a_step_back_starts_over_too(self) -> None:
         windower = Windower(8, 4)
@@ -104,18 +104,18 @@ class TestPush:
 class TestFlush:
     @given(sizes, st.integers(0, 200))
     def test_gives_what_no_window_had(self, size: tuple[int, int], frames: int) -> None:
-        window_frames, hop_frames = size
-        windower = Windower(window_frames, hop_frames)
+        window_samples, hop_samples = size
+        windower = Windower(window_samples, hop_samples)
         windower.push(Block(5, ramp(5, 5 + frames)))
         last = windower.flush()
-        if frames % hop_frames == 0:
+        if frames % hop_samples == 0:
             assert last is None
         else:
             assert last is not None
-            begin = max(5, 5 + frames - window_frames)
+            begin = max(5, 5 + frames - window_samples)
             np.testing.assert_array_equal(last.samples, ramp(begin, 5 + frames))
-            assert last.hop_frames == frames % hop_frames
-            assert last.partial == (frames < window_frames)
+            assert last.hop_samples == frames % hop_samples
+            assert last.partial == (frames < window_samples)
         assert windower.flush() is None
 
     def test_the_next_block_starts_a_new_stream(self) -> None:
@@ -123,4 +123,4 @@ class TestFlush:
         windower.push(Block(0, ramp(0, 6)))
         windower.flush()
         (window,) = windower.push(Block(6, ramp(6, 10)))
-        assert window.first_frame == 6
+        assert window.first_sample == 6

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from random_weights import randomise
+from support.random_weights import randomise
 from test_audio_parity import SMALL, pair_of_models, spectrograms, transformers
 from transformers.models.clap.modeling_clap import ClapAudioSelfAttention
 

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from random_weights import randomise
+from support.random_weights import randomise
 
 from clapstream.clap.audio import ClapAudioModel, ClapAudioModelWithProjection
 from clapstream.clap.config import ClapAudioConfig

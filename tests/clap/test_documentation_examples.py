@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from random_weights import randomise
+from support.random_weights import randomise
 from transformers.models.clap import configuration_clap, modeling_clap
 
 from clapstream.clap import ClapConfig, ClapFeatureExtractor, ClapModel, ClapTokenizer

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from random_weights import randomise
+from support.random_weights import randomise
 from test_audio_parity import GEOMETRIES, SMALL, assert_same_output, pair_of_models, spectrograms
 from test_model import AUDIO, TEXT, inputs_for
 from torch import nn

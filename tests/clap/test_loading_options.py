@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 import transformers
-from random_weights import randomise
+from support.random_weights import randomise
 
 from clapstream.clap import (
     AutoConfig,

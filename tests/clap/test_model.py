@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from random_weights import randomise
+from support.random_weights import randomise
 
 from clapstream.clap.config import ClapConfig
 from clapstream.clap.features import ClapFeatureExtractor

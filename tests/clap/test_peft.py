@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from random_weights import randomise
+from support.random_weights import randomise
 from test_model import AUDIO, TEXT, inputs_for
 
 from clapstream.clap.config import ClapConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from configuration import load, refusal
+from support.configuration import load, refusal
 
 from clapstream.config import StreamSettings
 from clapstream.urls import shown_url

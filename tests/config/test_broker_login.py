@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiomqtt
-from configuration import load
-from real_broker import Broker
+from support.configuration import load
+from support.real_broker import Broker
 
 from clapstream.config import MqttSettings
 

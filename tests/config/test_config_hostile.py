@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import hostile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import hostile
 
 from clapstream.config import ConfigError, Settings, load_settings
 from clapstream.config.mqtt_settings import MqttSettings

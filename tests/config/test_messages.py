@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from configuration import load, refusal
-from sections import LABEL_PLACES, PLACES, yaml_line
+from support.configuration import load, refusal
+from support.sections import LABEL_PLACES, PLACES, yaml_line
 
 from clapstream.config import ConfigError
 

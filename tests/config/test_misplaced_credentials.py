@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from configuration import LABELS, refusal
 from hypothesis import given
 from hypothesis import strategies as st
-from sections import PLACES, yaml_line
+from support.configuration import LABELS, refusal
+from support.sections import PLACES, yaml_line
 
 from clapstream.cli import main
 from clapstream.config import load_settings

@@ -7,7 +7,7 @@ import pytest
 
 from clapstream.audio.block import RATE_HZ
 from clapstream.audio.level import level_dbfs
-from clapstream.detection.band_levels import BANDS, FLOOR_DBFS, STRETCH_FRAMES, band_levels
+from clapstream.detection.band_levels import BANDS, FLOOR_DBFS, STRETCH_SAMPLES, band_levels
 
 SPAN = 5 * RATE_HZ // 2
 
@@ -40,12 +40,12 @@ def test_bands_together_hold_what_the_model_hears_of_noise() -> None:
 
 def test_silence_is_the_floor_everywhere() -> None:
     np.testing.assert_allclose(band_levels(np.zeros(SPAN, dtype=np.float32)), FLOOR_DBFS, atol=1e-3)
-    assert band_levels(np.zeros(STRETCH_FRAMES, dtype=np.float32)).shape == (2, BANDS)
+    assert band_levels(np.zeros(STRETCH_SAMPLES, dtype=np.float32)).shape == (2, BANDS)
 
 
 def test_a_click_shows_wherever_it_lies_and_a_faint_hum_in_its_band() -> None:
     quiet = band_levels(noise())
-    for at in range(STRETCH_FRAMES, SPAN - STRETCH_FRAMES, 20_011):
+    for at in range(STRETCH_SAMPLES, SPAN - STRETCH_SAMPLES, 20_011):
         clicking = noise()
         clicking[at : at + 480] += noise(0.1, 480, seed=1)
         loudest, mean = band_levels(clicking) - quiet
@@ -59,4 +59,4 @@ def test_a_click_shows_wherever_it_lies_and_a_faint_hum_in_its_band() -> None:
 
 def test_less_than_a_stretch_is_refused() -> None:
     with pytest.raises(ValueError, match="2047 frames are less than a stretch"):
-        band_levels(np.zeros(STRETCH_FRAMES - 1, dtype=np.float32))
+        band_levels(np.zeros(STRETCH_SAMPLES - 1, dtype=np.float32))

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clapstream.audio.block import RATE_HZ
-from clapstream.detection.gate import FLOOR_QUANTILE, HISTORY_FRAMES, Gate, GateRule, NoiseFloor
+from clapstream.detection.gate import FLOOR_QUANTILE, HISTORY_SAMPLES, Gate, GateRule, NoiseFloor
 
 HOP = 5 * RATE_HZ // 2
 WINDOW = 4 * HOP
-RULE = GateRule(margin_db=3.0, check_frames=30 * RATE_HZ)
+RULE = GateRule(margin_db=3.0, check_samples=30 * RATE_HZ)
 LEARNING = 24
 """Hops of the first minute."""
 
@@ -139,7 +139,7 @@ def test_the_floor_is_the_quantile_of_the_last_ten_minutes() -> None:
     floor = NoiseFloor(HOP)
     for row in levels:
         floor.learn(row)
-    kept = HISTORY_FRAMES // HOP
+    kept = HISTORY_SAMPLES // HOP
     expected = np.sort(levels[-kept:], axis=0)[int(FLOOR_QUANTILE * kept)]
     assert floor.distance_db(expected) == 0.0
     assert floor.distance_db(expected - 4) == pytest.approx(4.0, abs=1e-4)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clapstream_process import ClapstreamProcess
+from support.clapstream_process import ClapstreamProcess
 
 
 @pytest.fixture

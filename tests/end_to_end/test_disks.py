@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clapstream_process import ClapstreamProcess
-from real_broker import Broker
-from scene import write_scene
-from small_disk import SmallDisk
+from support.clapstream_process import ClapstreamProcess
+from support.real_broker import Broker
+from support.scene import write_scene
+from support.small_disk import SmallDisk
 
 Settings = dict[str, object]
 

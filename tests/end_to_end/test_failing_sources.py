@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clapstream_process import ClapstreamProcess
-from real_broker import Broker
-from scene import write_scene
+from support.clapstream_process import ClapstreamProcess
+from support.real_broker import Broker
+from support.scene import write_scene
 
 BASE = "clapstream/home"
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from clapstream_process import ClapstreamProcess
 from numpy.typing import NDArray
-from real_broker import Broker, Listener
-from scene import write_scene
-from sound_system import SoundSystem
+from support.clapstream_process import ClapstreamProcess
+from support.real_broker import Broker, Listener
+from support.scene import write_scene
+from support.sound_system import SoundSystem
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.position import StreamPosition
 from clapstream.config import LabelSet, LabelSettings, WindowSettings, load_settings
-from clapstream.daemon import Daemon, Input
+from clapstream.daemon.daemon import Daemon, Input
 from clapstream.updates import SourceDiagnostics, Update, WindowHeard
 
 Settings = dict[str, object]
@@ -298,7 +298,7 @@ def test_a_model_three_times_too_slow_hears_the_newest_counts_the_rest_and_recov
         await asyncio.wait_for(running, 10)
         return sink, skipped, slow_lags
 
-    with caplog.at_level("INFO", "clapstream.pipeline"):
+    with caplog.at_level("INFO", "clapstream.daemon.pipeline"):
         sink, skipped, slow_lags = asyncio.run(main())
     assert 40 <= skipped <= 75, "two of three windows in nine seconds"
     assert max(slow_lags) < 3 * 3 * hop_seconds, "what is scored is the present, not a backlog"

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from clapstream_process import ClapstreamProcess
-from real_broker import Broker, Listener
-from scene import write_scene
-from sound_system import SoundSystem
+from support.clapstream_process import ClapstreamProcess
+from support.real_broker import Broker, Listener
+from support.scene import write_scene
+from support.sound_system import SoundSystem
 
 HOP_SECONDS = 2.5
 LATENCY_SECONDS = 0.6

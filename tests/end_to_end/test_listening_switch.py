@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clapstream_process import ClapstreamProcess
-from real_broker import Broker, Listener
-from scene import write_scene
-from sound_system import SoundSystem
+from support.clapstream_process import ClapstreamProcess
+from support.real_broker import Broker, Listener
+from support.scene import write_scene
+from support.sound_system import SoundSystem
 
 BASE = "clapstream/home"
 Start = Callable[[dict[str, object]], ClapstreamProcess]

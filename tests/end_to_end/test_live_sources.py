@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from clapstream_process import ClapstreamProcess
-from real_broker import Broker, Listener
-from scene import DATA, RATE_HZ
+from support.clapstream_process import ClapstreamProcess
+from support.real_broker import Broker, Listener
+from support.scene import DATA, RATE_HZ
 
 ACCURACY_SECONDS = 4.0
 """A hop, the settling of the clock, and a busy machine."""

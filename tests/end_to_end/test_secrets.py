@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from real_broker import Broker
+from support.real_broker import Broker
 
 pytest.importorskip("av", reason="needs the extra stream")
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pseudo_terminal import PseudoTerminal
-from real_broker import Broker, Listener
 from rich.cells import cell_len
-from scene import write_scene
-from sound_system import SoundSystem
+from support.pseudo_terminal import PseudoTerminal
+from support.real_broker import Broker, Listener
+from support.scene import write_scene
+from support.sound_system import SoundSystem
 
 BASE = "clapstream/home"
 ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
@@ -233,7 +233,10 @@ def test_a_terminal_that_cannot_draw_gets_log_lines_and_it_is_said_why(config: P
 )  # fmt: skip
 def test_which_terminals_can_draw(name: str, draws: bool) -> None:
     """Each in a process of its own: Python looks up one type only."""
-    probe = "import sys; from clapstream.terminal import why_not_drawable as why; print(why(sys.stdout) or 'draws')"
+    probe = (
+        "import sys; from clapstream.process.terminal import why_not_drawable as why; "
+        "print(why(sys.stdout) or 'draws')"
+    )
     with PseudoTerminal([sys.executable, "-c", probe], environment(TERM=name)) as terminal:
         terminal.wait_for("\n")
         assert ("draws" in terminal.output) == draws, terminal.output
@@ -327,7 +330,13 @@ def test_a_second_signal_leaves_the_terminal_as_it_was(config: Path, broker: Bro
 def test_a_crash_is_told_on_a_terminal_that_is_as_it_was(config: Path, tmp_path: Path) -> None:
     fault = tmp_path / "fault"
     fault.write_text("")
-    faulty = [sys.executable, str(Path(__file__).parent.parent / "faulty_process.py"), "run", "-c", str(config)]
+    faulty = [
+        sys.executable,
+        str(Path(__file__).parent.parent / "support" / "faulty_process.py"),
+        "run",
+        "-c",
+        str(config),
+    ]
     with PseudoTerminal(faulty, environment(CLAPSTREAM_FAULT=str(fault))) as terminal:
         terminal.wait_for("dBFS")
         fault.write_text("crash")

@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import aiomqtt
 
-from clapstream.backoff import Backoff
 from clapstream.config import MqttSettings
+from clapstream.process.backoff import Backoff
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
 from clapstream.sinks.mqtt.delivery import Delivery, DeliveryFile

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from real_broker import Broker
-from sink_bench import BASE, QUICK, Bench, run, said, started
+from support.real_broker import Broker
+from support.sink_bench import BASE, QUICK, Bench, run, said, started
 
 from clapstream.cli import main
 from clapstream.sinks.mqtt.delivery import WRITE_SECONDS, Delivery, DeliveryFile, delivery_notes

@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any
 
-import hostile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import hostile
 
 from clapstream.sinks.mqtt import discovery, entities, payloads
 from clapstream.sinks.mqtt.discovery import NOTHING

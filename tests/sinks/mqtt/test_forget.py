@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from real_broker import Broker
-from sink_bench import BASE, DISCOVERY, Bench, heard, run, said, started
+from support.real_broker import Broker
+from support.sink_bench import BASE, DISCOVERY, Bench, heard, run, said, started
 
 
 def forget(folder: Path, port: int, *arguments: str) -> subprocess.CompletedProcess[str]:

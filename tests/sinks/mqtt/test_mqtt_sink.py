@@ -14,8 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from real_broker import Broker, Certificates, Heard
-from sink_bench import (
+from support.real_broker import Broker, Certificates, Heard
+from support.sink_bench import (
     BASE,
     DISCOVERY,
     DOG,
@@ -209,8 +209,8 @@ async def crashing_daemon(port: int, spool_path: Path | None = None) -> asyncio.
 
 CRASHING_DAEMON = """
 import asyncio, pathlib, sys
-sys.path[:0] = ["tests", "tests/sinks/mqtt"]
-from sink_bench import Bench, started
+sys.path[:0] = ["tests"]
+from support.sink_bench import Bench, started
 
 async def main():
     bench = Bench(int(sys.argv[1]), *map(pathlib.Path, sys.argv[2:]))

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from real_broker import Broker
-from sink_bench import BASE, DISCOVERY, QUICK, Bench, heard, run, said, started
+from support.real_broker import Broker
+from support.sink_bench import BASE, DISCOVERY, QUICK, Bench, heard, run, said, started
 
 from clapstream.sinks.mqtt.node_state import open_node_state
 from clapstream.sinks.mqtt.ownership import NameCheck, Owner

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_servers import in_front_of, limiting_packets, serving
-from real_broker import Broker, Listener
-from sink_bench import BASE, DISCOVERY, DOORBELL, QUICK, Bench, ended, heard, run, said, started
+from support.fake_servers import in_front_of, limiting_packets, serving
+from support.real_broker import Broker, Listener
+from support.sink_bench import BASE, DISCOVERY, DOORBELL, QUICK, Bench, ended, heard, run, said, started
 
 from clapstream.sinks.mqtt import abbreviations
 from clapstream.updates import LabelInfo
@@ -120,7 +120,7 @@ def test_any_refused_topic_is_told_once_and_the_rest_goes_on(
 
 
 def window(level_dbfs: float) -> Any:
-    from sink_bench import NOON
+    from support.sink_bench import NOON
 
     from clapstream.updates import WindowHeard
 

@@ -7,9 +7,9 @@ import json
 import math
 from datetime import UTC, datetime
 
-import hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import hostile
 
 from clapstream.sinks.mqtt.entities import Node, Source
 from clapstream.sinks.mqtt.outbox import Message, Outbox

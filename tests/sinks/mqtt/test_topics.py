@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hostile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import hostile
 
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify

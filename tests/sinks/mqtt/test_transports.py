@@ -12,8 +12,8 @@ from typing import Any
 
 import aiomqtt
 import pytest
-from real_broker import Broker, Certificates, run_openssl
-from sink_bench import BASE, QUICK, Bench, heard, run, started
+from support.real_broker import Broker, Certificates, run_openssl
+from support.sink_bench import BASE, QUICK, Bench, heard, run, started
 
 from clapstream.config import MqttSettings, TlsSettings
 from clapstream.sinks.mqtt.connection import Connector

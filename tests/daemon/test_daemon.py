@@ -1,0 +1,265 @@
+"""Starting, stopping, reloading and failing: the daemon around a source, a model and a sink that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
+from clapstream.audio.position import StreamPosition
+from clapstream.clap.hub import CheckpointError
+from clapstream.config import ConfigError, LabelSet, LabelSettings, Problem, Settings, WindowSettings, load_settings
+from clapstream.daemon.daemon import Daemon, Input
+from clapstream.process.systemd import ServiceManager
+from clapstream.updates import EventEnded, EventStarted, LabelsChanged, SourceAvailability, SourceListening, Update
+
+Floats = NDArray[np.float32]
+HOP = RATE_HZ // 10
+
+
+class ToneSource:
+    """Delivers loud sound for ever, or `seconds` of it."""
+
+    def __init__(self, seconds: float = float("inf")) -> None:
+        self.name = "hall"
+        self.dropped_blocks = 0
+        self.reconnects = 0
+        self.silent = False
+        self.closed = False
+        self._frames = seconds * RATE_HZ
+
+    async def items(self) -> AsyncGenerator[SourceItem, None]:
+        try:
+            yield StreamOpened(datetime.now(UTC))
+            frame = 0
+            while frame < self._frames:
+                yield Block(frame, np.full(HOP, 0.5, dtype=np.float32))
+                frame += HOP
+                await asyncio.sleep(0.005)
+        finally:
+            self.closed = True
+
+
+class EverythingDetector:
+    """Hears every label all the time."""
+
+    def __init__(self, label_set: LabelSet) -> None:
+        self.labels = len(label_set.labels)
+
+    def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> Floats:
+        return np.full((len(windows), self.labels), 0.9, dtype=np.float32)
+
+    def relabel(self, label_set: LabelSet) -> None:
+        self.labels = len(label_set.labels)
+
+
+class RecordingSink:
+    """Keeps what it is offered, and when it was closed."""
+
+    def __init__(self) -> None:
+        self.updates: list[Update] = []
+        self._closed = asyncio.Event()
+
+    def offer(self, update: Update) -> None:
+        assert not self._closed.is_set(), f"{update} after close"
+        self.updates.append(update)
+
+    async def run(self) -> None:
+        await self._closed.wait()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def of(self, kind: type[Update]) -> list[Update]:
+        return [update for update in self.updates if isinstance(update, kind)]
+
+
+def settings_with(*names: str) -> Settings:
+    labels = LabelSet(labels=tuple(LabelSettings(name=name) for name in names), background=("a quiet room",))
+    window = WindowSettings(seconds=0.5, hop_seconds=0.1)
+    return load_settings(None).model_copy(update={"labels": labels, "mqtt": None, "window": window})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def run(
+    body: Callable[[Daemon, RecordingSink], Awaitable[None]] | None,
+    source: ToneSource,
+    *,
+    settings: Settings | None = None,
+    load: Callable[[], EverythingDetector] | None = None,
+    reload_settings: Callable[[], Settings] | None = None,
+    service_manager: ServiceManager | None = None,
+) -> RecordingSink:
+    settings = settings or settings_with("dog", "bell")
+    sinks: list[RecordingSink] = []
+
+    async def main() -> None:
+        sinks.append(RecordingSink())
+        daemon = Daemon(
+            settings,
+            inputs=[Input(source, live=True)],
+            load_detector=load or (lambda: EverythingDetector(settings.labels)),
+            reload_settings=reload_settings,
+            service_manager=service_manager or ServiceManager({}),
+        )
+        daemon.add_sink(sinks[0])
+        running = asyncio.create_task(daemon.run())
+        if body is not None:
+            await body(daemon, sinks[0])
+        await asyncio.wait_for(running, 20)
+
+    asyncio.run(main())
+    return sinks[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_event_closes_the_source_and_returns(number: signal.Signals) -> None:
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        os.kill(os.getpid(), number)
+
+    source = ToneSource()
+    sink = run(body, source)
+    assert source.closed
+    assert len(sink.of(EventEnded)) == 2
+    assert sink.updates[-1] == SourceAvailability("hall", online=False, reason="stopped")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_daemon_is_done_when_every_source_has_ended() -> None:
+    sink = run(None, ToneSource(seconds=1.0))
+    assert len(sink.of(EventStarted)) == len(sink.of(EventEnded)) == 2
+    assert sink.updates[-1] == SourceAvailability("hall", online=False, reason="ended")
+
+
+def test_a_signal_while_the_model_loads_stops_at_once() -> None:
+    import threading
+
+    release = threading.Event()
+
+    def load() -> EverythingDetector:
+        release.wait(20)
+        return EverythingDetector(settings_with("dog").labels)
+
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        sink = run(body, ToneSource(), load=load)
+    finally:
+        release.set()
+    assert sink.updates == [SourceListening("hall", True)], "no source was opened"
+
+
+def test_what_the_model_cannot_mend_ends_the_run() -> None:
+    def load() -> EverythingDetector:
+        raise CheckpointError("model.safetensors: damaged")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        run(None, ToneSource(), load=load)
+    assert caught.group_contains(CheckpointError, match="damaged")
+
+
+def test_reload_changes_the_labels_without_losing_the_stream() -> None:
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: len(sink.of(EventStarted)) == 3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sink = run(body, ToneSource(), reload_settings=lambda: settings_with("dog", "cat"))
+    (changed,) = sink.of(LabelsChanged)
+    assert isinstance(changed, LabelsChanged)
+    assert [label.slug for label in changed.labels] == ["dog", "cat"]
+    before = sink.updates[: sink.updates.index(changed)]
+    ended_before = [update.event.label.slug for update in before if isinstance(update, EventEnded)]
+    assert ended_before == ["bell"]
+    availability = [update.online for update in sink.updates if isinstance(update, SourceAvailability)]
+    assert availability == [True, False], "the stream went on"
+    assert len(sink.of(EventEnded)) == 3
+
+
+def test_a_bad_new_label_file_keeps_the_old_one_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse() -> Settings:
+        raise ConfigError([Problem("labels.yaml", "labels[0].start", "must be a number")])
+
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: "labels[0].start: must be a number" in caplog.text)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with caplog.at_level(logging.ERROR, "clapstream.daemon.daemon"):
+        sink = run(body, ToneSource(), reload_settings=refuse)
+    assert sink.of(LabelsChanged) == []
+
+
+def test_a_reload_names_what_needs_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    def changed() -> Settings:
+        return settings_with("dog").model_copy(update={"node": "cabin", "sources": ()})
+
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: len(sink.of(LabelsChanged)) == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run(body, ToneSource(), reload_settings=changed)
+    assert "what changed in node, sources needs a restart" in caplog.text
+
+
+def test_systemd_is_told_ready_fed_and_told_stopping(tmp_path: Path) -> None:
+    import socket
+
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.setblocking(False)
+
+        async def body(daemon: Daemon, sink: RecordingSink) -> None:
+            await until(lambda: len(sink.of(EventStarted)) == 2)
+            await asyncio.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        run(
+            body,
+            ToneSource(),
+            service_manager=ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"}),
+        )
+        messages = []
+        while True:
+            try:
+                messages.append(listener.recv(200).decode())
+            except BlockingIOError:
+                break
+    assert messages[0] == "READY=1\nSTATUS=listening to hall"
+    assert messages.count("WATCHDOG=1") >= 2
+    assert messages[-1] == "STOPPING=1"
+
+
+def test_the_switch_of_an_unknown_source_changes_nothing() -> None:
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        daemon.set_listening("attic", False)
+        daemon.set_listening("hall", False)
+        await until(lambda: len(sink.of(EventEnded)) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    source = ToneSource()
+    run(body, source)
+    assert source.closed

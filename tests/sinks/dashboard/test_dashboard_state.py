@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clapstream.sinks.dashboard.state import (
+    MOST_EVENTS,
+    MOST_NOTICES,
+    MOST_PAST_WINDOWS,
+    PEAK_WINDOWS,
+    DashboardState,
+    Notice,
+    add_notice,
+    apply,
+    initial_state,
+)
+from clapstream.updates import (
+    Event,
+    EventEnded,
+    EventStarted,
+    LabelInfo,
+    LabelsChanged,
+    LabelScore,
+    SourceAvailability,
+    SourceDiagnostics,
+    SourceListening,
+    Update,
+    WindowHeard,
+)
+
+START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
+BELL = LabelInfo("doorbell", "doorbell", 0.6, 0.4)
+
+
+def empty(*sources: str) -> DashboardState:
+    return initial_state(node="home", model="bundled", device="cpu", sources=sources, broker=None)
+
+
+def heard(source: str = "kitchen", level_dbfs: float = -40.0, active: bool = False) -> WindowHeard:
+    scores = (LabelScore(DOG, 0.8, active), LabelScore(BELL, 0.1, False))
+    return WindowHeard(source, START, START + timedelta(seconds=10), False, level_dbfs, 20.0, scores)
+
+
+def event(number: int = 0) -> Event:
+    return Event(f"id{number}", "kitchen", DOG, 0.7, 0.7, START)
+
+
+def ended(event: Event) -> Event:
+    return replace(event, ended=START + timedelta(seconds=3), duration_seconds=3.0)
+
+
+def fold(state: DashboardState, *updates: Update) -> DashboardState:
+    for update in updates:
+        state = apply(state, update)
+    return state
+
+
+def test_a_window_brings_a_source_online() -> None:
+    state = fold(empty("kitchen", "yard"), heard())
+    assert state.sources["kitchen"].heard == heard()
+    assert state.sources["kitchen"].online is True
+    assert state.sources["yard"].online is None
+
+
+def test_a_state_is_never_changed_in_place() -> None:
+    before = empty("kitchen")
+    fold(before, heard(), EventStarted(event()), SourceListening("kitchen", False))
+    assert before == empty("kitchen")
+
+
+def test_an_unknown_source_is_added() -> None:
+    assert list(fold(empty("kitchen"), heard("attic")).sources) == ["kitchen", "attic"]
+
+
+def test_an_event_moves_from_active_to_ended() -> None:
+    state = fold(empty("kitchen"), EventStarted(event(1)), EventStarted(event(2)))
+    assert list(state.active) == ["id1", "id2"]
+    state = fold(state, EventEnded(ended(event(1))))
+    assert list(state.active) == ["id2"]
+    assert state.ended == (ended(event(1)),)
+    assert state.ended_count == 1
+
+
+def test_a_lost_source_shows_why_and_nothing_old() -> None:
+    state = fold(empty("kitchen"), heard(), SourceAvailability("kitchen", False, "unplugged"))
+    source = state.sources["kitchen"]
+    assert (source.online, source.reason, source.heard) == (False, "unplugged", None)
+    assert fold(state, heard()).sources["kitchen"].reason == ""
+
+
+def test_switching_off_shows_nothing_old() -> None:
+    state = fold(empty("kitchen"), heard(), SourceListening("kitchen", False))
+    assert state.sources["kitchen"].heard is None
+    assert fold(state, SourceListening("kitchen", True)).sources["kitchen"].listening
+
+
+def test_removed_labels_vanish_at_once() -> None:
+    state = fold(empty("kitchen", "yard"), heard(), LabelsChanged((BELL,)))
+    window = state.sources["kitchen"].heard
+    assert window is not None
+    assert [score.label for score in window.scores] == [BELL]
+
+
+def test_the_peak_holds_for_some_windows_only() -> None:
+    loud = fold(empty("kitchen"), heard(level_dbfs=-3.0), *[heard()] * (PEAK_WINDOWS - 1))
+    assert loud.sources["kitchen"].peak_dbfs == -3.0
+    assert fold(loud, heard()).sources["kitchen"].peak_dbfs == -40.0
+
+
+def test_diagnostics_are_kept() -> None:
+    diagnostics = SourceDiagnostics("kitchen", 20.0, 5, 1, 2, 3)
+    assert fold(empty("kitchen"), diagnostics).sources["kitchen"].diagnostics == diagnostics
+
+
+def test_it_does_not_grow_for_ever() -> None:
+    state = empty("kitchen")
+    for number in range(MOST_EVENTS + 50):
+        state = fold(state, heard(), EventStarted(event(number)), EventEnded(ended(event(number))))
+        state = add_notice(state, Notice(START, False, str(number)))
+    assert len(state.sources["kitchen"].past) == MOST_PAST_WINDOWS
+    assert len(state.ended) == MOST_EVENTS
+    assert len(state.notices) == MOST_NOTICES
+    assert state.ended_count == MOST_EVENTS + 50
+    assert state.notices[-1].text == str(MOST_EVENTS + 49)
+
+
+updates = st.one_of(
+    st.builds(heard, st.sampled_from("ab"), st.floats(), st.booleans()),
+    st.builds(EventStarted, st.builds(event, st.integers(0, 3))),
+    st.builds(lambda number: EventEnded(ended(event(number))), st.integers(0, 3)),
+    st.builds(SourceAvailability, st.sampled_from("ab"), st.booleans(), st.text(max_size=5)),
+    st.builds(SourceListening, st.sampled_from("ab"), st.booleans()),
+    st.builds(LabelsChanged, st.sampled_from([(), (DOG,), (DOG, BELL)])),
+)
+
+
+@given(st.lists(updates, max_size=30))
+def test_any_order_of_updates(sequence: list[Update]) -> None:
+    """Ends without a start, labels that vanish, sources nobody announced: all are taken as they come."""
+    state = fold(empty("a"), *sequence)
+    assert state.ended_count == sum(isinstance(update, EventEnded) for update in sequence)
+    if sequence and isinstance(sequence[-1], EventEnded):
+        assert sequence[-1].event.id not in state.active

@@ -1,0 +1,1 @@
+"""What tests are made with: real brokers, sound systems, cameras and processes."""

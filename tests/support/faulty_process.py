@@ -1,0 +1,44 @@
+"""`clapstream` as a user starts it, except that its model does what the test writes into a file: a faulty device.
+
+`hang` never returns from a batch, `crash` raises, `slow SECONDS` takes at least so long; an empty file is no fault.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clapstream.audio.position import StreamPosition
+from clapstream.cli import main
+from clapstream.daemon import build
+from clapstream.inference.torch_engine import Detector
+
+FAULT_VARIABLE = "CLAPSTREAM_FAULT"
+
+
+class FaultyDetector(Detector):
+    """The real one on a device with moods."""
+
+    def score(
+        self, windows: Sequence[NDArray[np.float32]], positions: Sequence[StreamPosition] | None = None
+    ) -> NDArray[np.float32]:
+        """Score as usual, after the fault."""
+        fault, _, seconds = Path(os.environ[FAULT_VARIABLE]).read_text(encoding="utf-8").partition(" ")
+        if fault == "hang":
+            time.sleep(3600.0)
+        if fault == "crash":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if fault == "slow":
+            time.sleep(float(seconds))
+        return super().score(windows, positions)
+
+
+if __name__ == "__main__":
+    build.Detector = FaultyDetector  # type: ignore[misc]
+    sys.exit(main())

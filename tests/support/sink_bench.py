@@ -1,0 +1,90 @@
+"""A sink on a broker of the test's own, and what it told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from clapstream.config import MqttSettings
+from clapstream.sinks.mqtt.delivery import Delivery
+from clapstream.sinks.mqtt.node_state import NodeState
+from clapstream.sinks.mqtt.sink import MqttSink
+from clapstream.sinks.mqtt.timeouts import Timeouts
+from clapstream.updates import Event, EventEnded, EventStarted, LabelInfo
+from support.real_broker import Listener
+
+BASE = "clapstream/home"
+DISCOVERY = "homeassistant/device/clapstream_home/config"
+DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
+DOORBELL = LabelInfo("doorbell", "doorbell", 0.7, 0.5)
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
+QUICK = Timeouts(reply=2.0, first_retry=0.05, longest_retry=0.2, steady=0.0, retained=0.2, diagnostics=0.1)
+
+
+def started(id: str, label: LabelInfo = DOG) -> EventStarted:
+    return EventStarted(Event(id, "kitchen", label, 0.81239, 0.81239, NOON))
+
+
+def ended(id: str, label: LabelInfo = DOG) -> EventEnded:
+    event = Event(id, "kitchen", label, 0.81239, 0.9, NOON, NOON + timedelta(seconds=7.5), 7.5)
+    return EventEnded(event)
+
+
+class Bench:
+    """A sink, what it told, and the broker's port."""
+
+    def __init__(self, port: int, spool_path: Path | None = None, **options: Any) -> None:
+        self.commands: list[tuple[str, bool]] = []
+        self.states: list[str] = []
+        self.deliveries: list[Delivery] = []
+        labels = options.pop("labels", (DOG, DOORBELL))
+        sources = options.pop("sources", ["kitchen"])
+        timeouts = options.pop("timeouts", QUICK)
+        state = NodeState(options.pop("installation", "0" * 11), spool_path)
+        self.sink = MqttSink(
+            MqttSettings(host=options.pop("host", "127.0.0.1"), port=port, **options),
+            node="home",
+            sources=sources,
+            labels=labels,
+            model="bundled",
+            version="1.2.3",
+            state=state,
+            on_listening=lambda source, listening: self.commands.append((source, listening)),
+            on_state=self.states.append,
+            on_delivery=self.deliveries.append,
+            timeouts=timeouts,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[asyncio.Task[None]]:
+        task = asyncio.create_task(self.sink.run())
+        try:
+            yield task
+        finally:
+            self.sink.close()
+            await asyncio.wait_for(task, 10)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        # The other side is another process: there is no event to wait for.
+        async with asyncio.timeout(15):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def until_state(self, state: str) -> None:
+        await self.until(lambda: self.sink.state == state)
+
+
+async def heard(listener: Listener, condition: Callable[[Listener], bool], what: str = "") -> None:
+    await asyncio.to_thread(listener.wait, condition, what)
+
+
+async def said(listener: Listener, topic: str, payload: str) -> None:
+    await heard(listener, lambda it: payload in it.on(topic), f"{payload} on {topic}")
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
