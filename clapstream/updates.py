@@ -1,12 +1,28 @@
 """What flows from the pipeline to the sinks: plain values that any sink can show, publish or store.
 
-All times are aware datetimes in UTC. Durations come from frame counts, so a jump of the clock never bends them.
+All times are aware datetimes in UTC. Durations come from sample counts, so a jump of the clock never bends them.
+What comes in from outside is in `control`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+
+from clapstream.slugs import slugify
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """A source as sinks see it: the user's name for it, and its topic-safe slug."""
+
+    name: str
+    slug: str
+
+    @classmethod
+    def of(cls, name: str) -> SourceInfo:
+        """The source with this name."""
+        return cls(name, slugify(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +53,7 @@ class Event:
     """
 
     id: str
-    source: str
+    source: SourceInfo
     label: LabelInfo
     score: float
     peak_score: float
@@ -55,7 +71,7 @@ class WindowHeard:
     window that it scored.
     """
 
-    source: str
+    source: SourceInfo
     started: datetime
     ended: datetime
     partial: bool
@@ -90,7 +106,7 @@ class SourceAvailability:
     `failed` tells that the source gave up: it is not tried again until it is switched off and on.
     """
 
-    source: str
+    source: SourceInfo
     online: bool
     reason: str = ""
     failed: bool = False
@@ -100,7 +116,7 @@ class SourceAvailability:
 class SourceListening:
     """The user's switch: OFF closes the microphone."""
 
-    source: str
+    source: SourceInfo
     listening: bool
 
 
@@ -112,7 +128,7 @@ class SourceDiagnostics:
     because they were certainly nothing.
     """
 
-    source: str
+    source: SourceInfo
     inference_ms: float
     windows: int
     dropped_blocks: int
@@ -123,18 +139,22 @@ class SourceDiagnostics:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelsChanged:
-    """The label set after a reload. Events of removed labels have ended before this is sent."""
+class SourceLabels:
+    """The labels that a source listens for: told before anything else of it, and after a reload that changed them.
 
+    Events of labels that are gone have ended before.
+    """
+
+    source: SourceInfo
     labels: tuple[LabelInfo, ...]
 
 
 Update = (
-    WindowHeard
+    SourceLabels
+    | WindowHeard
     | EventStarted
     | EventEnded
     | SourceAvailability
     | SourceListening
     | SourceDiagnostics
-    | LabelsChanged
 )

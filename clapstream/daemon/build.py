@@ -26,7 +26,7 @@ from clapstream.config import (
     SourceSettings,
     StreamSettings,
 )
-from clapstream.daemon.daemon import Daemon, Input, label_infos
+from clapstream.daemon.daemon import Daemon, Input
 from clapstream.daemon.listening_switches import ListeningSwitches
 from clapstream.inference.precision import DeviceError, choose_device
 from clapstream.inference.torch_engine import Detector
@@ -37,6 +37,7 @@ from clapstream.process.terminal import Terminal
 from clapstream.sinks.log import JournalSink
 from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
 from clapstream.sinks.mqtt.sink import MqttSink
+from clapstream.updates import SourceInfo
 
 if TYPE_CHECKING:
     from clapstream.sinks.dashboard.sink import DashboardSink
@@ -116,8 +117,7 @@ async def _listen(
         sink = MqttSink(
             settings.mqtt,
             node=settings.node,
-            sources=names,
-            labels=label_infos(settings.labels),
+            sources=[SourceInfo.of(name) for name in names],
             model=settings.model.checkpoint,
             version=__version__,
             state=state,
@@ -153,7 +153,7 @@ def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
         model=settings.model.checkpoint,
         device=f"{settings.model.device}, loading",
         node=settings.node,
-        sources=names,
+        sources=[SourceInfo.of(name) for name in names],
         broker=None if settings.mqtt is None else settings.mqtt.address,
     )
 

@@ -27,7 +27,7 @@ from clapstream.process.memory import keep_small
 from clapstream.process.systemd import ServiceManager
 from clapstream.process.terminal import Terminal
 from clapstream.slugs import slugify
-from clapstream.updates import LabelInfo, LabelsChanged, Update
+from clapstream.updates import LabelInfo, SourceLabels, Update
 
 _logger = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ class Daemon:
         def applied() -> None:
             for pipeline in self._pipelines.values():
                 pipeline.replace_rules(event_rules(label_set))
-            self.publish(LabelsChanged(label_infos(label_set)))
+                self.publish(SourceLabels(pipeline.info, pipeline.labels))
 
         await self._worker.relabel(label_set, applied)
         self._settings = self._settings.model_copy(update={"labels": label_set})

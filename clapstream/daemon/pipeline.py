@@ -36,9 +36,11 @@ from clapstream.updates import (
     Event,
     EventEnded,
     EventStarted,
+    LabelInfo,
     LabelScore,
     SourceAvailability,
     SourceDiagnostics,
+    SourceInfo,
     Update,
     WindowHeard,
 )
@@ -121,6 +123,7 @@ class SourcePipeline:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = source
+        self.info = SourceInfo.of(source.name)
         self._live = live
         self._rules = tuple(rules)
         self._tracker = EventTracker(rules)
@@ -143,9 +146,9 @@ class SourcePipeline:
         self._inference_ms = 0.0
 
     @property
-    def source_name(self) -> str:
-        """The user's name for the source."""
-        return self._source.name
+    def labels(self) -> tuple[LabelInfo, ...]:
+        """What the source listens for."""
+        return tuple(rule.label for rule in self._rules)
 
     @property
     def listening(self) -> bool:
@@ -214,7 +217,7 @@ class SourcePipeline:
         finally:
             self._close_stream()
             if self._listening:
-                self._publish(SourceAvailability(self._source.name, online=False, reason=reason, failed=failed))
+                self._publish(SourceAvailability(self.info, online=False, reason=reason, failed=failed))
 
     async def _take(self, item: SourceItem) -> None:
         match item:
@@ -223,10 +226,10 @@ class SourcePipeline:
                 windower = Windower(self._window_samples, self._hop_samples)
                 gate = Gate(self._gate, self._window_samples, self._hop_samples) if self._gate else None
                 self._stream = _Stream(windower, StreamClock(started), gate)
-                self._publish(SourceAvailability(self._source.name, online=True))
+                self._publish(SourceAvailability(self.info, online=True))
             case StreamLost(reason):
                 self._close_stream()
-                self._publish(SourceAvailability(self._source.name, online=False, reason=reason))
+                self._publish(SourceAvailability(self.info, online=False, reason=reason))
                 self._publish_diagnostics()
             case Block():
                 await self._take_block(item)
@@ -307,7 +310,7 @@ class SourcePipeline:
     def _publish_heard(self, stream: _Stream, window: Window, *, gated: bool) -> None:
         self._publish(
             WindowHeard(
-                source=self._source.name,
+                source=self.info,
                 started=stream.clock.utc(window.first_sample),
                 ended=stream.clock.utc(window.end_sample),
                 partial=window.partial,
@@ -333,7 +336,7 @@ class SourcePipeline:
             if transition.phase == "start":
                 event = Event(
                     id=uuid.uuid4().hex,
-                    source=self._source.name,
+                    source=self.info,
                     label=transition.label,
                     score=transition.score,
                     peak_score=transition.peak_score,
@@ -348,7 +351,7 @@ class SourcePipeline:
     def _publish_diagnostics(self) -> None:
         self._publish(
             SourceDiagnostics(
-                source=self._source.name,
+                source=self.info,
                 inference_ms=self._inference_ms,
                 windows=self._windows,
                 dropped_blocks=self._source.dropped_blocks,

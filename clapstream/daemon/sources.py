@@ -8,7 +8,7 @@ from typing import Protocol
 
 from clapstream.audio.source import SourceError
 from clapstream.daemon.pipeline import SourcePipeline
-from clapstream.updates import SourceListening, Update
+from clapstream.updates import SourceLabels, SourceListening, Update
 
 
 class Switches(Protocol):
@@ -50,9 +50,10 @@ class RunningSources:
             raise SourceError("; ".join(self._reason(slug) for slug in self._failures))
 
     def announce(self) -> None:
-        """Tell the sinks how every switch stands."""
+        """Tell the sinks what every source listens for, and how its switch stands."""
         for pipeline in self._pipelines.values():
-            self._publish(SourceListening(pipeline.source_name, pipeline.listening))
+            self._publish(SourceLabels(pipeline.info, pipeline.labels))
+            self._publish(SourceListening(pipeline.info, pipeline.listening))
 
     def set_listening(self, slug: str, listening: bool) -> None:
         """Switch a source at once, and announce it when it is saved; switching a failed one on tries it again.
@@ -74,7 +75,7 @@ class RunningSources:
             if self._switches is not None:
                 await self._switches.save(slug, listening)
             pipeline = self._pipelines[slug]
-            self._publish(SourceListening(pipeline.source_name, pipeline.listening))
+            self._publish(SourceListening(pipeline.info, pipeline.listening))
             self._changes.task_done()
 
     async def changes_saved(self) -> None:
@@ -93,5 +94,5 @@ class RunningSources:
 
     def _reason(self, slug: str) -> str:
         """Why a source failed, with its name once."""
-        place = f"source {self._pipelines[slug].source_name}: "
+        place = f"source {self._pipelines[slug].info.name}: "
         return place + str(self._failures[slug]).removeprefix(place)

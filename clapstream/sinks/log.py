@@ -10,9 +10,9 @@ from clapstream.updates import (
     STOPPED,
     EventEnded,
     EventStarted,
-    LabelsChanged,
     SourceAvailability,
     SourceDiagnostics,
+    SourceLabels,
     SourceListening,
     Update,
     WindowHeard,
@@ -40,11 +40,11 @@ class JournalSink:
             case WindowHeard():
                 _log_window(update)
             case EventStarted(event):
-                _logger.info("%s: %s started (score %.2f)", event.source, event.label.name, event.score)
+                _logger.info("%s: %s started (score %.2f)", event.source.name, event.label.name, event.score)
             case EventEnded(event):
                 _logger.info(
                     "%s: %s ended after %.1f s (peak score %.2f)",
-                    event.source,
+                    event.source.name,
                     event.label.name,
                     event.duration_seconds or 0.0,
                     event.peak_score,
@@ -55,8 +55,8 @@ class JournalSink:
                 self._log_listening(update)
             case SourceDiagnostics():
                 self._log_dropped_blocks(update)
-            case LabelsChanged(labels):
-                _logger.debug("labels: %s", ", ".join(label.name for label in labels))
+            case SourceLabels(source, labels):
+                _logger.debug("%s: labels %s", source.name, ", ".join(label.name for label in labels))
 
     def close(self) -> None:
         """Let `run` return."""
@@ -68,29 +68,31 @@ class JournalSink:
 
     def _log_listening(self, update: SourceListening) -> None:
         """A change only, or a source that starts switched off."""
-        if self._listening.get(update.source, True) is not update.listening:
-            _logger.info("source %s: listening is switched %s", update.source, "on" if update.listening else "off")
-        self._listening[update.source] = update.listening
+        if self._listening.get(update.source.name, True) is not update.listening:
+            _logger.info(
+                "source %s: listening is switched %s", update.source.name, "on" if update.listening else "off"
+            )
+        self._listening[update.source.name] = update.listening
 
     def _log_availability(self, update: SourceAvailability) -> None:
         """A change only: a source that keeps failing reports it again and again."""
         if update.failed:
-            self._online[update.source] = False
-            _logger.error("source %s: failed: %s", update.source, update.reason)
+            self._online[update.source.name] = False
+            _logger.error("source %s: failed: %s", update.source.name, update.reason)
             return
-        if self._online.get(update.source) is update.online:
+        if self._online.get(update.source.name) is update.online:
             return
-        self._online[update.source] = update.online
+        self._online[update.source.name] = update.online
         if update.online:
-            _logger.info("source %s: there is sound", update.source)
+            _logger.info("source %s: there is sound", update.source.name)
         elif update.reason in (ENDED, STOPPED):
-            _logger.info("source %s: %s", update.source, update.reason)
+            _logger.info("source %s: %s", update.source.name, update.reason)
         else:
-            _logger.warning("source %s: lost: %s", update.source, update.reason or "no reason known")
+            _logger.warning("source %s: lost: %s", update.source.name, update.reason or "no reason known")
 
     def _log_dropped_blocks(self, update: SourceDiagnostics) -> None:
         """Skipped windows and muted microphones are logged where they are noticed."""
-        source = update.source
+        source = update.source.name
         dropped = update.dropped_blocks - self._dropped_blocks.get(source, 0)
         self._dropped_blocks[source] = update.dropped_blocks
         if dropped > 0 and source not in self._losing:
@@ -108,4 +110,4 @@ def _log_window(update: WindowHeard) -> None:
         f"{item.label.name} {item.score:.2f}{' (on)' if item.active else ''}" for item in update.scores[:TOP_LABELS]
     )
     how = "gated" if update.gated else f"{update.inference_ms:.0f} ms"
-    _logger.debug("%s: %.1f dBFS, %s: %s", update.source, update.level_dbfs, how, top)
+    _logger.debug("%s: %.1f dBFS, %s: %s", update.source.name, update.level_dbfs, how, top)

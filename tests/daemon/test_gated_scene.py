@@ -22,7 +22,7 @@ from clapstream.detection.events import EventRule
 from clapstream.detection.gate import GateRule
 from clapstream.inference.torch_engine import Detector
 from clapstream.inference.worker import Deliver, ScoredWindow
-from clapstream.updates import Event, EventEnded, LabelInfo, SourceDiagnostics, Update, WindowHeard
+from clapstream.updates import Event, EventEnded, LabelInfo, SourceDiagnostics, SourceInfo, Update, WindowHeard
 
 Floats = NDArray[np.float32]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -198,7 +198,7 @@ def test_a_label_can_ask_for_every_window() -> None:
     always = EventRule(RULE.label, always_score=True)
     assert last_counters(
         listen(Player(noise(100)), [RULE, always], lambda *_: np.full(2, 0.01, np.float32), GATE)
-    ) == (SourceDiagnostics("room", 5.0, 40, 0, 0, 0, gated_windows=0))
+    ) == (SourceDiagnostics(SourceInfo.of("room"), 5.0, 40, 0, 0, 0, gated_windows=0))
 
 
 def test_an_event_that_goes_on_keeps_the_gate_closed() -> None:

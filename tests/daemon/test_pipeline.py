@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.sources import HALL
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.position import StreamPosition
@@ -340,7 +341,7 @@ def test_stopping_ends_what_is_going_on_and_says_offline_last() -> None:
     run(bench, body)
     assert bench.source.closed == 1
     assert isinstance(bench.updates[-2], EventEnded)
-    assert bench.updates[-1] == SourceAvailability("hall", online=False, reason="stopped")
+    assert bench.updates[-1] == SourceAvailability(HALL, online=False, reason="stopped")
 
 
 def test_a_removed_label_ends_its_event() -> None:

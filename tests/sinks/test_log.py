@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.sources import YARD
 
 from clapstream.sinks.log import JournalSink
 from clapstream.updates import (
@@ -14,10 +15,10 @@ from clapstream.updates import (
     EventEnded,
     EventStarted,
     LabelInfo,
-    LabelsChanged,
     LabelScore,
     SourceAvailability,
     SourceDiagnostics,
+    SourceLabels,
     SourceListening,
     Update,
     WindowHeard,
@@ -37,8 +38,8 @@ def lines(caplog: pytest.LogCaptureFixture, *updates: Update) -> list[tuple[str,
 
 
 def test_an_event_is_a_line_at_its_start_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    started = Event("one", "yard", DOG, 0.834, 0.834, NOON)
-    ended = Event("one", "yard", DOG, 0.834, 0.91, NOON, NOON + timedelta(seconds=7.5), 7.5)
+    started = Event("one", YARD, DOG, 0.834, 0.834, NOON)
+    ended = Event("one", YARD, DOG, 0.834, 0.91, NOON, NOON + timedelta(seconds=7.5), 7.5)
     assert lines(caplog, EventStarted(started), EventEnded(ended)) == [
         ("INFO", "yard: dog barking started (score 0.83)"),
         ("INFO", "yard: dog barking ended after 7.5 s (peak score 0.91)"),
@@ -46,31 +47,31 @@ def test_an_event_is_a_line_at_its_start_and_at_its_end(caplog: pytest.LogCaptur
 
 
 def test_a_window_is_a_line_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
-    heard = WindowHeard("yard", NOON, NOON, False, -32.12, 30.7, (LabelScore(DOG, 0.834, True),))
+    heard = WindowHeard(YARD, NOON, NOON, False, -32.12, 30.7, (LabelScore(DOG, 0.834, True),))
     assert lines(caplog, heard) == [("DEBUG", "yard: -32.1 dBFS, 31 ms: dog barking 0.83 (on)")]
 
 
 def test_a_window_that_the_gate_let_pass_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
-    heard = WindowHeard("yard", NOON, NOON, False, -62.1, 30.7, (LabelScore(DOG, 0.034, False),), gated=True)
+    heard = WindowHeard(YARD, NOON, NOON, False, -62.1, 30.7, (LabelScore(DOG, 0.034, False),), gated=True)
     assert lines(caplog, heard) == [("DEBUG", "yard: -62.1 dBFS, gated: dog barking 0.03")]
 
 
 def test_a_lost_source_is_told_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
-    lost = SourceAvailability("yard", False, "unplugged")
-    assert lines(caplog, lost, lost, SourceAvailability("yard", True)) == [
+    lost = SourceAvailability(YARD, False, "unplugged")
+    assert lines(caplog, lost, lost, SourceAvailability(YARD, True)) == [
         ("WARNING", "source yard: lost: unplugged"),
         ("INFO", "source yard: there is sound"),
     ]
 
 
 def test_a_failed_source_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    failed = SourceAvailability("yard", False, "not a sound file", failed=True)
+    failed = SourceAvailability(YARD, False, "not a sound file", failed=True)
     assert lines(caplog, failed) == [("ERROR", "source yard: failed: not a sound file")]
 
 
 def test_dropped_blocks_are_told_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
     counts = (0, 2, 3, 3, 3, 7)
-    assert lines(caplog, *(SourceDiagnostics("yard", 30.0, 1, count, 0, 0) for count in counts)) == [
+    assert lines(caplog, *(SourceDiagnostics(YARD, 30.0, 1, count, 0, 0) for count in counts)) == [
         ("WARNING", "source yard: audio lost: 2 blocks of 0.1 s"),
         ("INFO", "source yard: no more audio lost; 3 blocks since the start"),
         ("WARNING", "source yard: audio lost: 4 blocks of 0.1 s"),
@@ -78,9 +79,9 @@ def test_dropped_blocks_are_told_once_an_episode(caplog: pytest.LogCaptureFixtur
 
 
 def test_switches_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    assert lines(caplog, SourceListening("yard", False), LabelsChanged((DOG,))) == [
+    assert lines(caplog, SourceListening(YARD, False), SourceLabels(YARD, (DOG,))) == [
         ("INFO", "source yard: listening is switched off"),
-        ("DEBUG", "labels: dog barking"),
+        ("DEBUG", "yard: labels dog barking"),
     ]
 
 

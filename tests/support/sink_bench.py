@@ -14,8 +14,9 @@ from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.sinks.mqtt.timeouts import Timeouts
-from clapstream.updates import Event, EventEnded, EventStarted, LabelInfo
+from clapstream.updates import Event, EventEnded, EventStarted, LabelInfo, SourceInfo, SourceLabels
 from support.real_broker import Listener
+from support.sources import KITCHEN
 
 BASE = "clapstream/home"
 DISCOVERY = "homeassistant/device/clapstream_home/config"
@@ -26,11 +27,11 @@ QUICK = Timeouts(reply=2.0, first_retry=0.05, longest_retry=0.2, steady=0.0, ret
 
 
 def started(id: str, label: LabelInfo = DOG) -> EventStarted:
-    return EventStarted(Event(id, "kitchen", label, 0.81239, 0.81239, NOON))
+    return EventStarted(Event(id, KITCHEN, label, 0.81239, 0.81239, NOON))
 
 
 def ended(id: str, label: LabelInfo = DOG) -> EventEnded:
-    event = Event(id, "kitchen", label, 0.81239, 0.9, NOON, NOON + timedelta(seconds=7.5), 7.5)
+    event = Event(id, KITCHEN, label, 0.81239, 0.9, NOON, NOON + timedelta(seconds=7.5), 7.5)
     return EventEnded(event)
 
 
@@ -42,14 +43,13 @@ class Bench:
         self.states: list[str] = []
         self.deliveries: list[Delivery] = []
         labels = options.pop("labels", (DOG, DOORBELL))
-        sources = options.pop("sources", ["kitchen"])
+        infos = [SourceInfo.of(name) for name in options.pop("sources", ["kitchen"])]
         timeouts = options.pop("timeouts", QUICK)
         state = NodeState(options.pop("installation", "0" * 11), spool_path)
         self.sink = MqttSink(
             MqttSettings(host=options.pop("host", "127.0.0.1"), port=port, **options),
             node="home",
-            sources=sources,
-            labels=labels,
+            sources=infos,
             model="bundled",
             version="1.2.3",
             state=state,
@@ -58,6 +58,8 @@ class Bench:
             on_delivery=self.deliveries.append,
             timeouts=timeouts,
         )
+        for info in infos:
+            self.sink.offer(SourceLabels(info, tuple(labels)))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[asyncio.Task[None]]:

@@ -29,7 +29,7 @@ from clapstream.sinks.dashboard.state import DashboardState, Notice, add_notice,
 from clapstream.sinks.dashboard.terminal import Encodable, restore
 from clapstream.sinks.dashboard.view import render
 from clapstream.sinks.mqtt.delivery import Delivery
-from clapstream.updates import Update
+from clapstream.updates import SourceInfo, Update
 
 IDLE_SECONDS = 1.0
 """The picture is drawn this often when nothing happens: clock and durations go on."""
@@ -62,7 +62,7 @@ class DashboardSink:
         model: str,
         device: str,
         node: str,
-        sources: Sequence[str],
+        sources: Sequence[SourceInfo],
         broker: str | None,
         now: Callable[[], datetime] = _local_now,
     ) -> None:

@@ -15,9 +15,10 @@ from clapstream.updates import (
     Event,
     EventEnded,
     EventStarted,
-    LabelsChanged,
     SourceAvailability,
     SourceDiagnostics,
+    SourceInfo,
+    SourceLabels,
     SourceListening,
     Update,
     WindowHeard,
@@ -87,7 +88,7 @@ class DashboardState:
 
 
 def initial_state(
-    *, node: str, model: str, device: str, sources: Sequence[str], broker: str | None
+    *, node: str, model: str, device: str, sources: Sequence[SourceInfo], broker: str | None
 ) -> DashboardState:
     """The state before anything was heard."""
     return DashboardState(
@@ -95,7 +96,7 @@ def initial_state(
         model=model,
         device=device,
         broker=broker,
-        sources=MappingProxyType({name: SourceState(name) for name in sources}),
+        sources=MappingProxyType({source.name: SourceState(source.name) for source in sources}),
     )
 
 
@@ -106,10 +107,11 @@ def apply(state: DashboardState, update: Update) -> DashboardState:
             return replace(state, active=MappingProxyType({**state.active, event.id: event}))
         case EventEnded(event):
             return _apply_end(state, event)
-        case LabelsChanged():
+        case SourceLabels():
             return _apply_labels(state, update)
         case _:
-            source = state.sources.get(update.source, SourceState(update.source))
+            name = update.source.name
+            source = state.sources.get(name, SourceState(name))
             return _with_source(state, _apply_to_source(source, update))
 
 
@@ -128,14 +130,14 @@ def _apply_end(state: DashboardState, event: Event) -> DashboardState:
     )
 
 
-def _apply_labels(state: DashboardState, update: LabelsChanged) -> DashboardState:
+def _apply_labels(state: DashboardState, update: SourceLabels) -> DashboardState:
     """Labels that are gone must not linger until the next window."""
+    source = state.sources.get(update.source.name)
+    if source is None or source.heard is None:
+        return state
     slugs = {label.slug for label in update.labels}
-    for source in state.sources.values():
-        if source.heard is not None:
-            scores = tuple(score for score in source.heard.scores if score.label.slug in slugs)
-            state = _with_source(state, replace(source, heard=replace(source.heard, scores=scores)))
-    return state
+    scores = tuple(score for score in source.heard.scores if score.label.slug in slugs)
+    return _with_source(state, replace(source, heard=replace(source.heard, scores=scores)))
 
 
 def _apply_to_source(

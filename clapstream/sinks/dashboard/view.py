@@ -146,7 +146,7 @@ def _source_panel(
     if source.heard is None:
         lines.extend(Text(line, QUIET) for line in ["", *textwrap.wrap(_why_nothing(source), inner)])
     else:
-        since = {event.label.slug: event.started for event in active.values() if event.source == source.name}
+        since = {event.label.slug: event.started for event in active.values() if event.source.name == source.name}
         label_rows = rows - 3 - (1 if rows >= 9 else 0)
         scores = _shown(source.heard.scores, label_rows)
         name_columns = _name_columns([score.label.name for score in scores], inner)
@@ -298,7 +298,7 @@ def _event_line(event: Event, now: datetime, width: int, several: bool) -> Text:
         (f"{clock_time(event.started, now)}  ", QUIET),
         (one_line(event.label.name), f"bold {ACTIVE}" if active else NAME),
     )
-    source = set_cell_size(one_line(event.source), SOURCE_COLUMNS) if several else ""
+    source = set_cell_size(one_line(event.source.name), SOURCE_COLUMNS) if several else ""
     right = Text.assemble(
         (f"  {source}", QUIET),
         (f"{duration(seconds):>8}", ACTIVE if active else NAME),

@@ -10,7 +10,7 @@ from clapstream.sinks.mqtt.entities import Node, components
 from clapstream.sinks.mqtt.outbox import Message
 from clapstream.sinks.mqtt.packets import packet_bytes
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.updates import LabelInfo
+from clapstream.updates import LabelInfo, SourceInfo
 
 _logger = logging.getLogger(__name__)
 
@@ -18,10 +18,10 @@ _logger = logging.getLogger(__name__)
 class Announcement:
     """What Home Assistant is told about a node. `known` is set once every topic of ours was read back."""
 
-    def __init__(self, topics: Topics, node: Node, labels: Sequence[LabelInfo]) -> None:
+    def __init__(self, topics: Topics, node: Node) -> None:
         self._topics = topics
         self._node = node
-        self._labels = tuple(labels)
+        self._labels: dict[SourceInfo, Sequence[LabelInfo]] = {}
         self._earlier = discovery.NOTHING
         self._retained: set[str] = set()
         self._awaited: set[str] = set()
@@ -50,9 +50,9 @@ class Announcement:
         """The largest packet that the broker takes, as far as it is known."""
         return min((limit for limit in (self._said_bytes, self._found_bytes) if limit is not None), default=None)
 
-    def relabel(self, labels: Sequence[LabelInfo]) -> None:
-        """Other labels from now on."""
-        self._labels = tuple(labels)
+    def relabel(self, source: SourceInfo, labels: Sequence[LabelInfo]) -> None:
+        """A source listens for these labels from now on."""
+        self._labels[source] = tuple(labels)
 
     def expect(self, topics: Collection[str]) -> None:
         """An earlier process says that it left payloads on these topics; read them before the first publication."""

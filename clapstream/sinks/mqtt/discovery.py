@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from clapstream.sinks.mqtt import abbreviations, payloads
-from clapstream.sinks.mqtt.entities import Component, Node, Source, availability, components
+from clapstream.sinks.mqtt.entities import Component, Labels, Node, availability, components
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.updates import LabelInfo
+from clapstream.updates import SourceInfo
 
 PROJECT_URL = "https://github.com/clapstream/clapstream"
 MOST_REMEMBERED = 1_000
@@ -45,7 +45,7 @@ NOTHING = Discovered({}, frozenset())
 
 
 def discovery_payload(
-    topics: Topics, node: Node, labels: Sequence[LabelInfo], earlier: Discovered = NOTHING
+    topics: Topics, node: Node, labels: Labels, earlier: Discovered = NOTHING
 ) -> dict[str, object]:
     """The device payload; components that only `earlier` has are named for removal."""
     current = components(topics, node, labels)
@@ -67,9 +67,7 @@ def discovery_payload(
     }
 
 
-def layouts(
-    topics: Topics, node: Node, labels: Sequence[LabelInfo], earlier: Discovered = NOTHING
-) -> Iterator[dict[str, str]]:
+def layouts(topics: Topics, node: Node, labels: Labels, earlier: Discovered = NOTHING) -> Iterator[dict[str, str]]:
     """Payloads by topic, from the plainest to the smallest: one, one with short keys, one for each source.
 
     Home Assistant takes several topics for a device of the same identifiers; entities keep their unique ids.
@@ -96,7 +94,7 @@ def migration(old: Collection[str], new: Collection[str]) -> tuple[list[str], li
     return (left if moves else []), left
 
 
-def _of_source(whole: Mapping[str, object], source: Source) -> dict[str, object]:
+def _of_source(whole: Mapping[str, object], source: SourceInfo) -> dict[str, object]:
     listed = whole["components"]
     assert isinstance(listed, dict)
     own = {key: entry for key, entry in listed.items() if key.startswith(f"{source.slug}-")}

@@ -5,13 +5,12 @@ The options are those of https://www.home-assistant.io/integrations/mqtt/ and it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clapstream.sinks.mqtt.payloads import OFF, OFFLINE, ON, ONLINE
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.slugs import slugify
-from clapstream.updates import LabelInfo
+from clapstream.updates import LabelInfo, SourceInfo
 
 Component = dict[str, object]
 
@@ -25,38 +24,29 @@ _COUNTERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A source by its name and slug."""
-
-    name: str
-    slug: str
-
-    @classmethod
-    def of(cls, name: str) -> Source:
-        """The source with this name."""
-        return cls(name, slugify(name))
-
-
-@dataclass(frozen=True, slots=True)
 class Node:
     """What is announced: a daemon with its sources, model and version."""
 
     name: str
     model: str
     version: str
-    sources: tuple[Source, ...]
+    sources: tuple[SourceInfo, ...]
 
 
-def components(topics: Topics, node: Node, labels: Sequence[LabelInfo]) -> dict[str, Component]:
+Labels = Mapping[SourceInfo, Sequence[LabelInfo]]
+"""What each source listens for."""
+
+
+def components(topics: Topics, node: Node, labels: Labels) -> dict[str, Component]:
     """Every entity by component id. Slugs have no dash, so ids joined with dashes cannot collide."""
     return {
         component_id: component
         for source in node.sources
-        for component_id, component in _of_source(topics, source, labels).items()
+        for component_id, component in _of_source(topics, source, labels.get(source, ())).items()
     }
 
 
-def _of_source(topics: Topics, source: Source, labels: Sequence[LabelInfo]) -> dict[str, Component]:
+def _of_source(topics: Topics, source: SourceInfo, labels: Sequence[LabelInfo]) -> dict[str, Component]:
     entities = _Entities(topics, source)
     for label in labels:
         entities.add_sound(label)
@@ -70,7 +60,7 @@ def _of_source(topics: Topics, source: Source, labels: Sequence[LabelInfo]) -> d
 class _Entities:
     """Collects the components of one source."""
 
-    def __init__(self, topics: Topics, source: Source) -> None:
+    def __init__(self, topics: Topics, source: SourceInfo) -> None:
         self._topics = topics
         self._source = source
         self.components: dict[str, Component] = {}

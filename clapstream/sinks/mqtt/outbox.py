@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.slugs import slugify
 from clapstream.updates import (
     Event,
     EventEnded,
     EventStarted,
     LabelInfo,
-    LabelsChanged,
     SourceAvailability,
     SourceDiagnostics,
+    SourceInfo,
+    SourceLabels,
     SourceListening,
     Update,
     WindowHeard,
@@ -44,19 +44,17 @@ class Message:
 
 
 class Outbox:
-    """Collects the messages of one node; `sources` are slugs."""
+    """Collects the messages of one node."""
 
     def __init__(
         self,
         topics: Topics,
         *,
-        sources: Sequence[str],
-        labels: Sequence[LabelInfo],
+        sources: Sequence[SourceInfo],
         model: str,
         limit: int = QUEUE_LIMIT,
     ) -> None:
         self._topics = topics
-        self._sources = tuple(sources)
         self._model = model
         self._limit = limit
         self._lasting: dict[str, str] = {}
@@ -65,41 +63,39 @@ class Outbox:
         self.open = False
         self.overflows = 0
         self.lost_events = 0
-        for source in self._sources:
+        for source in sources:
             # Until a source says that it delivers sound, nobody should rely on it.
-            self._lasting[topics.availability(source)] = payloads.OFFLINE
-            self._lasting[topics.listening(source)] = payloads.ON
-        self._add_labels(labels)
+            self._lasting[topics.availability(source.slug)] = payloads.OFFLINE
+            self._lasting[topics.listening(source.slug)] = payloads.ON
 
     def put(self, update: Update, *, with_level: bool = True) -> None:
         """Fold one update in; the level of a window may be left out."""
         match update:
-            case WindowHeard():
-                source = slugify(update.source)
-                self._replace(self._topics.heard(source), payloads.to_json(payloads.heard(update)))
+            case WindowHeard(source):
+                self._replace(self._topics.heard(source.slug), payloads.to_json(payloads.heard(update)))
                 if with_level:
                     self.put_level(update)
             case EventStarted(event):
                 self._put_event(event, payloads.ON)
                 fired = payloads.to_json(payloads.event_fired(event, self._model))
-                self._last(self._topics.last_label(slugify(event.source)), fired)
-                self._change(Message(self._topics.event(slugify(event.source)), fired))
+                self._last(self._topics.last_label(event.source.slug), fired)
+                self._change(Message(self._topics.event(event.source.slug), fired))
             case EventEnded(event):
                 self._put_event(event, payloads.OFF)
             case SourceAvailability(source, is_online):
-                self._last(self._topics.availability(slugify(source)), payloads.online(is_online))
+                self._last(self._topics.availability(source.slug), payloads.online(is_online))
             case SourceListening(source, listening):
-                self._last(self._topics.listening(slugify(source)), payloads.switch(listening))
+                self._last(self._topics.listening(source.slug), payloads.switch(listening))
             case SourceDiagnostics(source):
                 text = payloads.to_json(payloads.diagnostics(update))
-                self._replace(self._topics.diagnostics(slugify(source)), text)
-            case LabelsChanged(labels):
-                self._remove_labels(labels)
-                self._add_labels(labels)
+                self._replace(self._topics.diagnostics(source.slug), text)
+            case SourceLabels(source, labels):
+                self._remove_labels(source, labels)
+                self._add_labels(source, labels)
 
     def put_level(self, window: WindowHeard) -> None:
         """Fold in the level of a window only."""
-        self._replace(self._topics.level(slugify(window.source)), payloads.level(window))
+        self._replace(self._topics.level(window.source.slug), payloads.level(window))
 
     def start(self) -> list[Message]:
         """A connection is there: collect changes from now on; returns the snapshot that they build on."""
@@ -137,26 +133,27 @@ class Outbox:
         return len(self._changes) + len(self._newest)
 
     def _put_event(self, event: Event, state: str) -> None:
-        source = slugify(event.source)
+        source = event.source.slug
         attributes = payloads.to_json(payloads.attributes(event))
         self._last(self._topics.attributes(source, event.label.slug), attributes)
         self._last(self._topics.state(source, event.label.slug), state)
 
-    def _add_labels(self, labels: Sequence[LabelInfo]) -> None:
-        for topic in self._state_topics(labels):
+    def _add_labels(self, source: SourceInfo, labels: Sequence[LabelInfo]) -> None:
+        for topic in self._state_topics(source, labels):
             if topic not in self._lasting:
                 self._last(topic, payloads.OFF)
 
-    def _remove_labels(self, kept: Sequence[LabelInfo]) -> None:
-        keep = set(self._state_topics(kept))
-        for topic in [topic for topic in self._lasting if topic.endswith("/state") and topic not in keep]:
+    def _remove_labels(self, source: SourceInfo, kept: Sequence[LabelInfo]) -> None:
+        keep = set(self._state_topics(source, kept))
+        own = [topic for topic in self._lasting if self._topics.source_of(topic) == source.slug]
+        for topic in [topic for topic in own if topic.endswith("/state") and topic not in keep]:
             attributes = topic.removesuffix("state") + "attributes"
             for gone in (topic, attributes):
                 self._lasting.pop(gone, None)
                 self._change(Message(gone, "", retain=True))
 
-    def _state_topics(self, labels: Sequence[LabelInfo]) -> list[str]:
-        return [self._topics.state(source, label.slug) for source in self._sources for label in labels]
+    def _state_topics(self, source: SourceInfo, labels: Sequence[LabelInfo]) -> list[str]:
+        return [self._topics.state(source.slug, label.slug) for label in labels]
 
     def _last(self, topic: str, payload: str) -> None:
         self._lasting[topic] = payload

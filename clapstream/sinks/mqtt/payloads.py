@@ -64,7 +64,7 @@ def event_fired(event: Event, model: str) -> JsonObject:
         "label": event.label.name,
         "score": _score(event.score),
         "started": timestamp(event.started),
-        "source": event.source,
+        "source": event.source.name,
         "model": model,
     }
 
@@ -74,7 +74,7 @@ def detection(event: Event, phase: Phase) -> JsonObject:
     return {
         "id": event.id,
         "phase": phase,
-        "source": event.source,
+        "source": event.source.name,
         "label": event.label.name,
         "score": _score(event.score),
         "peak_score": _score(event.peak_score),

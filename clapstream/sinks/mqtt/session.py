@@ -29,9 +29,9 @@ from clapstream.slugs import slugify
 from clapstream.updates import (
     EventEnded,
     EventStarted,
-    LabelInfo,
-    LabelsChanged,
     SourceDiagnostics,
+    SourceInfo,
+    SourceLabels,
     Update,
     WindowHeard,
 )
@@ -56,7 +56,6 @@ class MqttSession:
         topics: Topics,
         node: Node,
         *,
-        labels: Sequence[LabelInfo],
         spool: Spool,
         on_listening: Callable[[str, bool], None],
         owner: Owner | None = None,
@@ -64,9 +63,8 @@ class MqttSession:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         timeouts = timeouts or Timeouts()
-        sources = [source.slug for source in node.sources]
         self._topics = topics
-        self._sources = frozenset(sources)
+        self._sources = frozenset(source.slug for source in node.sources)
         self._source_names = frozenset(source.name for source in node.sources)
         self._spool = spool
         self._on_listening = on_listening
@@ -75,11 +73,11 @@ class MqttSession:
         self._heartbeat_seconds = timeouts.heartbeat
         self._owner_due_at = 0.0
         self._claimed = False
-        self._outbox = Outbox(topics, sources=sources, labels=labels, model=node.model)
-        self._announcement = Announcement(topics, node, labels)
+        self._outbox = Outbox(topics, sources=node.sources, model=node.model)
+        self._announcement = Announcement(topics, node)
         self._windows = Throttle(timeouts.diagnostics, clock)
         self._counters = Throttle(timeouts.diagnostics, clock)
-        self._last_counters: dict[str, SourceDiagnostics] = {}
+        self._last_counters: dict[SourceInfo, SourceDiagnostics] = {}
         self._discovery_due = False
         self._status_due = False
         self._told_counts: tuple[int, ...] | None = None
@@ -136,8 +134,8 @@ class MqttSession:
                 self._spool.append(event.id, "start", payloads.to_json(payloads.detection(event, "start")))
             case EventEnded(event):
                 self._spool.append(event.id, "end", payloads.to_json(payloads.detection(event, "end")))
-            case LabelsChanged(labels):
-                self._announcement.relabel(labels)
+            case SourceLabels(source, labels):
+                self._announcement.relabel(source, labels)
                 self._discovery_due = True
             case WindowHeard(source):
                 self._outbox.put(update, with_level=self._windows.passes(source, update))

@@ -23,7 +23,7 @@ from clapstream.process.backoff import Backoff
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
 from clapstream.sinks.mqtt.delivery import Delivery, DeliveryFile
-from clapstream.sinks.mqtt.entities import Node, Source
+from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.outbox import Message
 from clapstream.sinks.mqtt.ownership import NameCheck, Owner, Verdict
@@ -33,7 +33,7 @@ from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
 from clapstream.sinks.mqtt.spool_file import Key
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.updates import LabelInfo, Update
+from clapstream.updates import SourceInfo, Update
 
 _logger = logging.getLogger(__name__)
 
@@ -67,8 +67,7 @@ class MqttSink:
         settings: MqttSettings,
         *,
         node: str,
-        sources: Sequence[str],
-        labels: Sequence[LabelInfo],
+        sources: Sequence[SourceInfo],
         model: str,
         version: str,
         state: NodeState,
@@ -85,8 +84,7 @@ class MqttSink:
         self._owner = Owner(state.installation_id, socket.gethostname())
         self._session = MqttSession(
             self._topics,
-            Node(node, model, version, tuple(Source.of(name) for name in sources)),
-            labels=labels,
+            Node(node, model, version, tuple(sources)),
             spool=self._spool,
             on_listening=on_listening,
             owner=self._owner,

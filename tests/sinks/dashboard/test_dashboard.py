@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
+from support.sources import KITCHEN
 
 from clapstream.sinks.dashboard.sink import DashboardSink, export_svg
 from clapstream.sinks.dashboard.terminal import encodable
@@ -57,13 +58,13 @@ class LostTerminal(Terminal):
 def sink_on(terminal: TextIO, now: Callable[[], datetime] = lambda: NOW) -> DashboardSink:
     console = Console(file=terminal, width=80, height=24, force_terminal=True, color_system=None)
     return DashboardSink(
-        console, model="bundled", device="cpu", node="home", sources=["kitchen"], broker=None, now=now
+        console, model="bundled", device="cpu", node="home", sources=[KITCHEN], broker=None, now=now
     )
 
 
 def heard(score: float = 0.8) -> WindowHeard:
     scores = (LabelScore(DOG, score, False),)
-    return WindowHeard("kitchen", NOW - timedelta(seconds=10), NOW, False, -40.0, 20.0, scores)
+    return WindowHeard(KITCHEN, NOW - timedelta(seconds=10), NOW, False, -40.0, 20.0, scores)
 
 
 async def until(condition: Callable[[], bool]) -> None:

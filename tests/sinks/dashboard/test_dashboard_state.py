@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.sources import KITCHEN
 
 from clapstream.sinks.dashboard.state import (
     MOST_EVENTS,
@@ -22,10 +23,11 @@ from clapstream.updates import (
     EventEnded,
     EventStarted,
     LabelInfo,
-    LabelsChanged,
     LabelScore,
     SourceAvailability,
     SourceDiagnostics,
+    SourceInfo,
+    SourceLabels,
     SourceListening,
     Update,
     WindowHeard,
@@ -37,16 +39,18 @@ BELL = LabelInfo("doorbell", "doorbell", 0.6, 0.4)
 
 
 def empty(*sources: str) -> DashboardState:
-    return initial_state(node="home", model="bundled", device="cpu", sources=sources, broker=None)
+    return initial_state(
+        node="home", model="bundled", device="cpu", sources=[SourceInfo.of(name) for name in sources], broker=None
+    )
 
 
 def heard(source: str = "kitchen", level_dbfs: float = -40.0, active: bool = False) -> WindowHeard:
     scores = (LabelScore(DOG, 0.8, active), LabelScore(BELL, 0.1, False))
-    return WindowHeard(source, START, START + timedelta(seconds=10), False, level_dbfs, 20.0, scores)
+    return WindowHeard(SourceInfo.of(source), START, START + timedelta(seconds=10), False, level_dbfs, 20.0, scores)
 
 
 def event(number: int = 0) -> Event:
-    return Event(f"id{number}", "kitchen", DOG, 0.7, 0.7, START)
+    return Event(f"id{number}", KITCHEN, DOG, 0.7, 0.7, START)
 
 
 def ended(event: Event) -> Event:
@@ -68,7 +72,7 @@ def test_a_window_brings_a_source_online() -> None:
 
 def test_a_state_is_never_changed_in_place() -> None:
     before = empty("kitchen")
-    fold(before, heard(), EventStarted(event()), SourceListening("kitchen", False))
+    fold(before, heard(), EventStarted(event()), SourceListening(KITCHEN, False))
     assert before == empty("kitchen")
 
 
@@ -86,20 +90,20 @@ def test_an_event_moves_from_active_to_ended() -> None:
 
 
 def test_a_lost_source_shows_why_and_nothing_old() -> None:
-    state = fold(empty("kitchen"), heard(), SourceAvailability("kitchen", False, "unplugged"))
+    state = fold(empty("kitchen"), heard(), SourceAvailability(KITCHEN, False, "unplugged"))
     source = state.sources["kitchen"]
     assert (source.online, source.reason, source.heard) == (False, "unplugged", None)
     assert fold(state, heard()).sources["kitchen"].reason == ""
 
 
 def test_switching_off_shows_nothing_old() -> None:
-    state = fold(empty("kitchen"), heard(), SourceListening("kitchen", False))
+    state = fold(empty("kitchen"), heard(), SourceListening(KITCHEN, False))
     assert state.sources["kitchen"].heard is None
-    assert fold(state, SourceListening("kitchen", True)).sources["kitchen"].listening
+    assert fold(state, SourceListening(KITCHEN, True)).sources["kitchen"].listening
 
 
 def test_removed_labels_vanish_at_once() -> None:
-    state = fold(empty("kitchen", "yard"), heard(), LabelsChanged((BELL,)))
+    state = fold(empty("kitchen", "yard"), heard(), SourceLabels(KITCHEN, (BELL,)))
     window = state.sources["kitchen"].heard
     assert window is not None
     assert [score.label for score in window.scores] == [BELL]
@@ -112,7 +116,7 @@ def test_the_peak_holds_for_some_windows_only() -> None:
 
 
 def test_diagnostics_are_kept() -> None:
-    diagnostics = SourceDiagnostics("kitchen", 20.0, 5, 1, 2, 3)
+    diagnostics = SourceDiagnostics(KITCHEN, 20.0, 5, 1, 2, 3)
     assert fold(empty("kitchen"), diagnostics).sources["kitchen"].diagnostics == diagnostics
 
 
@@ -128,13 +132,14 @@ def test_it_does_not_grow_for_ever() -> None:
     assert state.notices[-1].text == str(MOST_EVENTS + 49)
 
 
+infos = st.sampled_from([SourceInfo.of("a"), SourceInfo.of("b")])
 updates = st.one_of(
     st.builds(heard, st.sampled_from("ab"), st.floats(), st.booleans()),
     st.builds(EventStarted, st.builds(event, st.integers(0, 3))),
     st.builds(lambda number: EventEnded(ended(event(number))), st.integers(0, 3)),
-    st.builds(SourceAvailability, st.sampled_from("ab"), st.booleans(), st.text(max_size=5)),
-    st.builds(SourceListening, st.sampled_from("ab"), st.booleans()),
-    st.builds(LabelsChanged, st.sampled_from([(), (DOG,), (DOG, BELL)])),
+    st.builds(SourceAvailability, infos, st.booleans(), st.text(max_size=5)),
+    st.builds(SourceListening, infos, st.booleans()),
+    st.builds(SourceLabels, infos, st.sampled_from([(), (DOG,), (DOG, BELL)])),
 )
 
 

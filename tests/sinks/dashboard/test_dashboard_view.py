@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from support.sources import KITCHEN, YARD
 
 from clapstream.sinks.dashboard.state import DashboardState, Notice, add_notice, apply, initial_state
 from clapstream.sinks.dashboard.text import bar, clock_time, duration
@@ -22,6 +23,7 @@ from clapstream.updates import (
     LabelScore,
     SourceAvailability,
     SourceDiagnostics,
+    SourceInfo,
     SourceListening,
     WindowHeard,
 )
@@ -39,18 +41,19 @@ def ago(seconds: float) -> datetime:
 def heard(source: str, *, score: float = 0.87, active: bool = True, partial: bool = False) -> WindowHeard:
     rest = [LabelScore(label, 0.5 / number, False) for number, label in enumerate(LABELS[1:], 1)]
     scores = (LabelScore(LABELS[0], score, active), *rest)
-    return WindowHeard(source, ago(12), ago(2), partial, -32.4, 27.4, scores)
+    return WindowHeard(SourceInfo.of(source), ago(12), ago(2), partial, -32.4, 27.4, scores)
 
 
 def build(sources: Sequence[str], broker: str | None = "localhost:1883") -> DashboardState:
-    state = initial_state(node="home", model="bundled", device="cpu bf16", sources=sources, broker=broker)
-    for source in sources:
-        running = Event(f"{source} 1", source, LABELS[0], 0.87, 0.93, ago(12.4))
-        past = Event(f"{source} 0", source, LABELS[1], 0.7, 0.72, ago(300), ago(297), 3.1)
+    infos = [SourceInfo.of(name) for name in sources]
+    state = initial_state(node="home", model="bundled", device="cpu bf16", sources=infos, broker=broker)
+    for source in infos:
+        running = Event(f"{source.name} 1", source, LABELS[0], 0.87, 0.93, ago(12.4))
+        past = Event(f"{source.name} 0", source, LABELS[1], 0.7, 0.72, ago(300), ago(297), 3.1)
         state = apply(state, SourceAvailability(source, True))
         state = apply(state, EventEnded(past))
         state = apply(state, EventStarted(running))
-        state = apply(state, heard(source))
+        state = apply(state, heard(source.name))
         state = apply(state, SourceDiagnostics(source, 27.4, 341, 0, 2, 1, gated_windows=207))
     return replace(state, broker_state="online")
 
@@ -115,10 +118,10 @@ def test_what_is_active_is_shown_even_when_others_score_higher() -> None:
 @pytest.mark.parametrize(
     ("update", "status", "explanation"),
     [
-        (SourceAvailability("kitchen", False, "unplugged"), "● lost", "unplugged; trying again"),
-        (SourceAvailability("kitchen", False, "ended"), "● ended", "nothing more to hear"),
-        (SourceListening("kitchen", False), "● switched off", "the source is closed until it is switched on"),
-        (SourceDiagnostics("kitchen", 20.0, 9, 0, 0, 0, silent=True), "● silent: muted?", "dog barking"),
+        (SourceAvailability(KITCHEN, False, "unplugged"), "● lost", "unplugged; trying again"),
+        (SourceAvailability(KITCHEN, False, "ended"), "● ended", "nothing more to hear"),
+        (SourceListening(KITCHEN, False), "● switched off", "the source is closed until it is switched on"),
+        (SourceDiagnostics(KITCHEN, 20.0, 9, 0, 0, 0, silent=True), "● silent: muted?", "dog barking"),
         (heard("kitchen", partial=True), "● listening, first window filling", "dog barking"),
         (replace(heard("kitchen"), gated=True), "● listening, quiet", "dog barking"),
     ],
@@ -130,7 +133,7 @@ def test_how_a_source_is(update: SourceAvailability, status: str, explanation: s
 
 
 def test_before_the_first_window() -> None:
-    state = initial_state(node="home", model="bundled", device="auto", sources=["kitchen"], broker="b")
+    state = initial_state(node="home", model="bundled", device="auto", sources=[KITCHEN], broker="b")
     text = "\n".join(lines(state))
     for part in ("kitchen ● starting", "waiting for the first window", "nothing so far", "mqtt connecting"):
         assert part in text
@@ -147,7 +150,7 @@ def test_no_broker_no_word_of_it() -> None:
 
 def test_events_that_go_on_come_first_then_the_newest() -> None:
     state = build(["kitchen"])
-    later = Event("x", "kitchen", LABELS[2], 0.7, 0.7, ago(100), ago(50), 50.0)
+    later = Event("x", KITCHEN, LABELS[2], 0.7, 0.7, ago(100), ago(50), 50.0)
     rows = lines(apply(state, EventEnded(later)))
     found = [rows.index(row_with(rows, at)) for at in ("13:59:47", "13:58:20", "13:55:00")]
     assert found == sorted(found)
@@ -172,10 +175,10 @@ def test_what_the_broker_refuses_and_what_is_lost_has_a_line() -> None:
 def test_control_characters_do_not_get_through() -> None:
     hostile = LabelInfo("\x1b[2Jdog\n", "dog", 0.6, 0.4)
     state = build(["kit\x1b[2Jchen"])
-    state = apply(state, EventStarted(Event("x", "\x1b[H", hostile, 0.9, 0.9, ago(1))))
+    state = apply(state, EventStarted(Event("x", SourceInfo.of("\x1b[H"), hostile, 0.9, 0.9, ago(1))))
     window = replace(heard("kit\x1b[2Jchen"), scores=(LabelScore(hostile, 0.9, True),))
     state = apply(state, window)
-    state = apply(state, SourceAvailability("b", False, "\x1b[31m"))
+    state = apply(state, SourceAvailability(SourceInfo.of("b"), False, "\x1b[31m"))
     assert all(row.isprintable() for row in lines(state))
 
 
@@ -216,7 +219,7 @@ def test_bars_never_leave_their_frame(fraction: float, filled: int) -> None:
 
 
 def test_a_failed_source_says_why_and_is_not_tried_again() -> None:
-    state = apply(build(["yard"]), SourceAvailability("yard", False, "no such file", failed=True))
+    state = apply(build(["yard"]), SourceAvailability(YARD, False, "no such file", failed=True))
     picture = "\n".join(lines(state))
     assert "yard ● failed" in picture
     assert "no such file" in picture

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import hostile
+from support.sources import YARD
 
 from clapstream.sinks.mqtt import discovery, entities, payloads
 from clapstream.sinks.mqtt.discovery import NOTHING
-from clapstream.sinks.mqtt.entities import Node, Source
+from clapstream.sinks.mqtt.entities import Labels, Node
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.slugs import slugify
-from clapstream.updates import LabelInfo
+from clapstream.updates import LabelInfo, SourceInfo
 
 TOPICS = Topics.of("clapstream", "home", "homeassistant")
 
@@ -52,7 +54,12 @@ ALLOWED = {
 
 
 def node(*sources: str) -> Node:
-    return Node("home", "bundled", "1.2.3", tuple(Source.of(name) for name in sources))
+    return Node("home", "bundled", "1.2.3", tuple(SourceInfo.of(name) for name in sources))
+
+
+def everywhere(node: Node, labels: Sequence[LabelInfo]) -> Labels:
+    """Every source listens for the same."""
+    return dict.fromkeys(node.sources, labels)
 
 
 def label(name: str) -> LabelInfo:
@@ -90,8 +97,8 @@ names = st.text(min_size=1, max_size=300)
     labels=st.lists(names, max_size=8, unique_by=slugify),
 )
 def test_any_names_make_a_payload_that_home_assistant_takes(sources: list[str], labels: list[str]) -> None:
-    infos = [label(name) for name in labels]
-    text = payloads.to_json(discovery.discovery_payload(TOPICS, node(*sources), infos))
+    home, infos = node(*sources), [label(name) for name in labels]
+    text = payloads.to_json(discovery.discovery_payload(TOPICS, home, everywhere(home, infos)))
     payload = json.loads(text)
     assert payload.keys() == {"device", "origin", "availability", "availability_mode", "qos", "components"}
     assert payload["device"]["identifiers"] == ["clapstream_home"] and payload["origin"]["name"] == "clapstream"
@@ -108,7 +115,7 @@ def test_any_names_make_a_payload_that_home_assistant_takes(sources: list[str], 
 
 
 def test_entities_of_a_source_are_unavailable_without_it_but_its_switch_is_not() -> None:
-    components = entities.components(TOPICS, node("yard"), [label("dog barking")])
+    components = entities.components(TOPICS, node("yard"), {YARD: [label("dog barking")]})
     both = ["clapstream/home/status", "clapstream/home/yard/availability"]
     for key in ("yard-sound-dog_barking", "yard-event", "yard-level"):
         availability = components[key]["availability"]
@@ -119,20 +126,20 @@ def test_entities_of_a_source_are_unavailable_without_it_but_its_switch_is_not()
 
 
 def test_the_event_entity_knows_every_label() -> None:
-    components = entities.components(TOPICS, node("yard"), [label("Hündin"), label("🐕")])
+    components = entities.components(TOPICS, node("yard"), {YARD: [label("Hündin"), label("🐕")]})
     assert components["yard-event"]["event_types"] == [slugify("Hündin"), slugify("🐕")]
 
 
 def test_removed_components_stay_named_for_removal() -> None:
-    two = discovery.discovery_payload(TOPICS, node("yard"), [label("dog"), label("cat")])
+    two = discovery.discovery_payload(TOPICS, node("yard"), {YARD: [label("dog"), label("cat")]})
     earlier = discovery.discovered(TOPICS, payloads.to_json(two).encode())
-    one = discovery.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
+    one = discovery.discovery_payload(TOPICS, node("yard"), {YARD: [label("cat")]}, earlier)
     assert components_of(one)["yard-sound-dog"] == {"platform": "binary_sensor"}
     # Also after the next start, for a Home Assistant that was away, and until the label is back.
     earlier = discovery.discovered(TOPICS, payloads.to_json(one).encode())
-    again = discovery.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
+    again = discovery.discovery_payload(TOPICS, node("yard"), {YARD: [label("cat")]}, earlier)
     assert again == one
-    back = discovery.discovery_payload(TOPICS, node("yard"), [label("dog"), label("cat")], earlier)
+    back = discovery.discovery_payload(TOPICS, node("yard"), {YARD: [label("dog"), label("cat")]}, earlier)
     assert back == two
 
 
@@ -146,7 +153,7 @@ def test_how_much_is_remembered_is_bounded() -> None:
     earlier = discovery.Discovered(
         {f"yard-sound-{number}": "binary_sensor" for number in range(5_000)}, frozenset()
     )
-    payload = discovery.discovery_payload(TOPICS, node("yard"), [label("cat")], earlier)
+    payload = discovery.discovery_payload(TOPICS, node("yard"), {YARD: [label("cat")]}, earlier)
     assert len(components_of(payload)) == discovery.MOST_REMEMBERED + 12
     assert len(payloads.to_json(payload)) < discovery.LARGEST_PAYLOAD_BYTES
 

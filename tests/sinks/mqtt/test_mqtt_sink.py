@@ -29,14 +29,15 @@ from support.sink_bench import (
     said,
     started,
 )
+from support.sources import KITCHEN
 
 from clapstream.config import TlsSettings
 from clapstream.sinks.mqtt.spool import Spool
 from clapstream.updates import (
-    LabelsChanged,
     LabelScore,
     SourceAvailability,
     SourceDiagnostics,
+    SourceLabels,
     SourceListening,
     WindowHeard,
 )
@@ -48,15 +49,15 @@ def test_every_topic_of_the_contract(broker: Broker) -> None:
         async with bench.running():
             await said(live, f"{BASE}/status", "online")
             offer = bench.sink.offer
-            offer(SourceAvailability("kitchen", True))
+            offer(SourceAvailability(KITCHEN, True))
             scores = (LabelScore(DOG, 0.81239, True), LabelScore(DOORBELL, 0.1, False))
-            offer(WindowHeard("kitchen", NOON, NOON + timedelta(seconds=10), False, -32.14, 31.26, scores))
-            offer(SourceDiagnostics("kitchen", 31.26, 7, 1, 2, 3, gated_windows=4))
+            offer(WindowHeard(KITCHEN, NOON, NOON + timedelta(seconds=10), False, -32.14, 31.26, scores))
+            offer(SourceDiagnostics(KITCHEN, 31.26, 7, 1, 2, 3, gated_windows=4))
             offer(started("one"))
             await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
             offer(ended("one"))
             await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
-            offer(SourceListening("kitchen", False))
+            offer(SourceListening(KITCHEN, False))
             await said(live, f"{BASE}/kitchen/listening", "OFF")
             late = broker.listen()
             await heard(late, lambda it: len(it.messages) >= 9)
@@ -286,7 +287,7 @@ def test_a_label_removed_by_a_reload_vanishes(broker: Broker) -> None:
             await said(live, f"{BASE}/status", "online")
             bench.sink.offer(started("one"))
             bench.sink.offer(ended("one"))
-            bench.sink.offer(LabelsChanged((DOORBELL,)))
+            bench.sink.offer(SourceLabels(KITCHEN, (DOORBELL,)))
             await heard(live, lambda it: len(it.on(DISCOVERY)) == 2)
             await said(live, f"{BASE}/kitchen/dog_barking/state", "")
             await said(live, f"{BASE}/kitchen/dog_barking/attributes", "")
@@ -335,7 +336,7 @@ def test_a_broker_that_comes_later_is_found_and_missed_once(
         broker = make_broker()
         bench = Bench(broker.port)
         async with bench.running():
-            bench.sink.offer(SourceAvailability("kitchen", True))
+            bench.sink.offer(SourceAvailability(KITCHEN, True))
             bench.sink.offer(started("one"))
             await bench.until_state("offline")
             await asyncio.sleep(0.5)
@@ -508,7 +509,7 @@ def test_a_slow_broker_gets_the_newest_values_and_every_state(broker: Broker) ->
             async with bench.running():
                 await said(live, f"{BASE}/status", "online")
                 for number in range(300):
-                    bench.sink.offer(WindowHeard("kitchen", NOON, NOON, False, -number / 10, 30.0, ()))
+                    bench.sink.offer(WindowHeard(KITCHEN, NOON, NOON, False, -number / 10, 30.0, ()))
                     if number in (100, 200):
                         bench.sink.offer(started("one") if number == 100 else ended("one"))
                     await asyncio.sleep(0.002)

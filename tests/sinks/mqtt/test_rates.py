@@ -10,18 +10,27 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from support.sources import YARD
 
-from clapstream.sinks.mqtt.entities import Node, Source, components
+from clapstream.sinks.mqtt.entities import Node, components
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.session import MqttSession
 from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.updates import Event, EventEnded, EventStarted, LabelInfo, SourceDiagnostics, WindowHeard
+from clapstream.updates import (
+    Event,
+    EventEnded,
+    EventStarted,
+    LabelInfo,
+    SourceDiagnostics,
+    SourceLabels,
+    WindowHeard,
+)
 
 TOPICS = Topics.of("clapstream", "home", "homeassistant")
 DOG = LabelInfo("dog", "dog", 0.6, 0.4)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-QUIET = SourceDiagnostics("yard", 30.0, 0, 0, 0, 0)
+QUIET = SourceDiagnostics(YARD, 30.0, 0, 0, 0, 0)
 
 
 class Clockwork:
@@ -31,12 +40,12 @@ class Clockwork:
         self.now = 0.0
         self.session = MqttSession(
             TOPICS,
-            Node("home", "bundled", "1", (Source.of("yard"),)),
-            labels=[DOG],
+            Node("home", "bundled", "1", (YARD,)),
             spool=Spool(None) if spool is None else spool,
             on_listening=lambda source, listening: None,
             clock=lambda: self.now,
         )
+        self.session.offer(SourceLabels(YARD, (DOG,)))
         self.session.connected()
         self.session.begin()
         self.said: list[Message] = []
@@ -56,7 +65,7 @@ def test_a_day_of_windows_is_a_sane_number_of_messages() -> None:
     hours, hop_seconds = 2, 2.5
     for number in range(int(hours * 3600 / hop_seconds)):
         clockwork.now = number * hop_seconds
-        clockwork.session.offer(WindowHeard("yard", NOON, NOON, False, -number / 100, 30.0, ()))
+        clockwork.session.offer(WindowHeard(YARD, NOON, NOON, False, -number / 100, 30.0, ()))
         clockwork.session.offer(dataclasses.replace(QUIET, inference_ms=30 + number % 7, windows=number))
         clockwork.pump()
     counts = Counter(message.topic for message in clockwork.said)
@@ -87,7 +96,7 @@ def test_a_change_that_matters_is_published_at_once(change: dict[str, Any]) -> N
 
 
 def test_what_changes_all_the_time_is_disabled_by_default() -> None:
-    entries = components(TOPICS, Node("home", "bundled", "1", (Source.of("yard"),)), [DOG])
+    entries = components(TOPICS, Node("home", "bundled", "1", (YARD,)), {YARD: [DOG]})
     disabled = {key for key, entry in entries.items() if entry.get("enabled_by_default") is False}
     names = (
         "level",
@@ -103,7 +112,7 @@ def test_what_changes_all_the_time_is_disabled_by_default() -> None:
 
 def test_events_are_never_retained_and_last_label_is() -> None:
     clockwork = Clockwork()
-    clockwork.session.offer(EventStarted(Event("one", "yard", DOG, 0.8, 0.8, NOON)))
+    clockwork.session.offer(EventStarted(Event("one", YARD, DOG, 0.8, 0.8, NOON)))
     clockwork.pump()
     retained = {message.topic: message.retain for message in clockwork.said}
     assert retained[TOPICS.last_label("yard")] and not retained[TOPICS.event("yard")]
@@ -114,7 +123,7 @@ def test_losses_of_the_spool_are_in_log_and_diagnostics(caplog: pytest.LogCaptur
     spool = Spool(None, limits=SpoolLimits(rows=4))
     clockwork = Clockwork(spool)
     for number in range(10):
-        clockwork.session.offer(EventStarted(Event(str(number), "yard", DOG, 0.8, 0.8, NOON)))
+        clockwork.session.offer(EventStarted(Event(str(number), YARD, DOG, 0.8, 0.8, NOON)))
     clockwork.pump()
     assert clockwork.on(TOPICS.diagnostics_of_node)[-1]["dropped_detections"] == 6
     while detection := clockwork.session.next_detection():
@@ -128,14 +137,14 @@ def test_losses_of_the_spool_are_in_log_and_diagnostics(caplog: pytest.LogCaptur
 def test_an_overflow_of_the_queue_is_in_log_and_diagnostics(caplog: pytest.LogCaptureFixture) -> None:
     clockwork = Clockwork()
     for number in range(2_000):
-        event = Event(str(number), "yard", DOG, 0.8, 0.8, NOON)
+        event = Event(str(number), YARD, DOG, 0.8, 0.8, NOON)
         clockwork.session.offer(EventStarted(event))
         clockwork.session.offer(EventEnded(event))
     clockwork.pump()
     assert clockwork.on(TOPICS.diagnostics_of_node)[-1]["lost_events"] > 0
     told = [record for record in caplog.records if "queue overflow" in record.getMessage()]
     assert [record.levelno for record in told] == [logging.WARNING]
-    assert Outbox(TOPICS, sources=["yard"], labels=[DOG], model="bundled").lost_events == 0
+    assert Outbox(TOPICS, sources=[YARD], model="bundled").lost_events == 0
 
 
 def test_sources_that_are_not_configured_any_more_are_kept_but_not_published() -> None:
@@ -144,7 +153,7 @@ def test_sources_that_are_not_configured_any_more_are_kept_but_not_published() -
     clockwork = Clockwork(spool)
     assert clockwork.session.next_detection() is None and clockwork.session.idle
     assert clockwork.session.unconfigured() == {"attic": 1}
-    clockwork.session.offer(EventStarted(Event("new", "yard", DOG, 0.8, 0.8, NOON)))
+    clockwork.session.offer(EventStarted(Event("new", YARD, DOG, 0.8, 0.8, NOON)))
     clockwork.pump()
     found = clockwork.session.next_detection()
     assert found is not None and found[0] == ("new", "start")

@@ -14,6 +14,7 @@ import pytest
 from support.fake_servers import in_front_of, limiting_packets, serving
 from support.real_broker import Broker, Listener
 from support.sink_bench import BASE, DISCOVERY, DOORBELL, QUICK, Bench, ended, heard, run, said, started
+from support.sources import KITCHEN, YARD
 
 from clapstream.sinks.mqtt import abbreviations
 from clapstream.updates import LabelInfo
@@ -54,7 +55,7 @@ def test_refused_detections_are_told_once_kept_and_sent_when_the_broker_allows_t
                 bench.sink.offer(ended(f"{number}"))
             await bench.until(lambda: "refused" in caplog.text)
             other = started("other").event
-            bench.sink.offer(type(started("x"))(dataclasses.replace(other, source="yard")))
+            bench.sink.offer(type(started("x"))(dataclasses.replace(other, source=YARD)))
             # One topic that is refused holds up no other.
             await heard(live, lambda it: len(it.on(f"{BASE}/yard/detection")) == 1)
             await heard(live, lambda it: '"refused":' in "".join(it.on(f"{BASE}/diagnostics")))
@@ -124,7 +125,7 @@ def window(level_dbfs: float) -> Any:
 
     from clapstream.updates import WindowHeard
 
-    return WindowHeard("kitchen", NOON, NOON, False, level_dbfs, 30.0, ())
+    return WindowHeard(KITCHEN, NOON, NOON, False, level_dbfs, 30.0, ())
 
 
 def retained_discovery(broker: Broker, count: int) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import hostile
+from support.sources import YARD
 
-from clapstream.sinks.mqtt.entities import Node, Source
+from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.session import MqttSession
 from clapstream.sinks.mqtt.spool import Spool
@@ -24,6 +25,7 @@ from clapstream.updates import (
     LabelScore,
     SourceAvailability,
     SourceDiagnostics,
+    SourceLabels,
     Update,
     WindowHeard,
 )
@@ -35,7 +37,7 @@ COMMAND = "clapstream/home/yard/listening/set"
 
 
 def started(id: str) -> EventStarted:
-    return EventStarted(Event(id, "yard", DOG, 0.8, 0.8, NOON))
+    return EventStarted(Event(id, YARD, DOG, 0.8, 0.8, NOON))
 
 
 class Talk:
@@ -46,11 +48,12 @@ class Talk:
         self.spool = Spool(None)
         self.session = MqttSession(
             TOPICS,
-            Node("home", "bundled", "1.2.3", (Source.of("yard"),)),
-            labels=[DOG],
+            Node("home", "bundled", "1.2.3", (YARD,)),
             spool=self.spool,
             on_listening=lambda source, listening: self.commands.append((source, listening)),
         )
+
+        self.session.offer(SourceLabels(YARD, (DOG,)))
 
     def introduce(self) -> list[Message]:
         self.session.connected()
@@ -142,17 +145,18 @@ def test_a_detection_that_came_back_is_not_said_again() -> None:
 
 
 def window(level_dbfs: float, score: float) -> WindowHeard:
-    return WindowHeard("yard", NOON, NOON, False, level_dbfs, math.inf, (LabelScore(DOG, score, False),))
+    return WindowHeard(YARD, NOON, NOON, False, level_dbfs, math.inf, (LabelScore(DOG, score, False),))
 
 
 def test_a_slow_broker_builds_no_backlog() -> None:
-    outbox = Outbox(TOPICS, sources=["yard"], labels=[DOG], model="bundled", limit=50)
+    outbox = Outbox(TOPICS, sources=[YARD], model="bundled", limit=50)
+    outbox.put(SourceLabels(YARD, (DOG,)))
     outbox.start()
     for number in range(10_000):
-        event = Event(str(number), "yard", DOG, 0.8, 0.8, NOON)
+        event = Event(str(number), YARD, DOG, 0.8, 0.8, NOON)
         outbox.put(EventStarted(event))
         outbox.put(window(-number, 0.5))
-        outbox.put(SourceDiagnostics("yard", 30.0, number, 0, 0, 0))
+        outbox.put(SourceDiagnostics(YARD, 30.0, number, 0, 0, 0))
         outbox.put(EventEnded(event))
     assert len(outbox) < 100
     said = outbox.take(1_000)
@@ -164,8 +168,9 @@ def test_a_slow_broker_builds_no_backlog() -> None:
 
 
 def test_nothing_waits_without_a_connection() -> None:
-    outbox = Outbox(TOPICS, sources=["yard"], labels=[DOG], model="bundled")
-    updates: list[Update] = [started("one"), window(-30.0, 0.5), SourceAvailability("yard", True)]
+    outbox = Outbox(TOPICS, sources=[YARD], model="bundled")
+    outbox.put(SourceLabels(YARD, (DOG,)))
+    updates: list[Update] = [started("one"), window(-30.0, 0.5), SourceAvailability(YARD, True)]
     for update in updates:
         outbox.put(update)
     assert len(outbox) == 0
@@ -177,7 +182,8 @@ def test_nothing_waits_without_a_connection() -> None:
 
 @given(st.floats(), st.floats())
 def test_any_number_is_published_as_one(level_dbfs: float, score: float) -> None:
-    outbox = Outbox(TOPICS, sources=["yard"], labels=[DOG], model="bundled")
+    outbox = Outbox(TOPICS, sources=[YARD], model="bundled")
+    outbox.put(SourceLabels(YARD, (DOG,)))
     outbox.start()
     outbox.put(window(level_dbfs, score))
     said = {message.topic: message.payload for message in outbox.take(10)}

@@ -1,0 +1,9 @@
+"""Sources that tests speak of."""
+
+from __future__ import annotations
+
+from clapstream.updates import SourceInfo
+
+KITCHEN = SourceInfo.of("kitchen")
+YARD = SourceInfo.of("yard")
+HALL = SourceInfo.of("hall")
