@@ -33,10 +33,13 @@ def clapstream(checkpoint: Path, cache: Path, sound: Path) -> None:
         import numpy as np
 
         from clapstream.config import ModelSettings, load_settings
-        from clapstream.inference.torch_engine import Detector
+        from clapstream.inference.labels import LabelEmbedder
+        from clapstream.inference.scoring import WindowScorer
+        from clapstream.inference.torch_engine import TorchEngine
 
-    detector = Detector(ModelSettings(checkpoint=str(checkpoint)), load_settings(None).labels, cache)
-    detector.score([np.load(sound)])
+    model = ModelSettings(checkpoint=str(checkpoint))
+    labels = LabelEmbedder(model, cache).listened_labels(load_settings(None).labels)
+    WindowScorer(TorchEngine(model, cache), labels).score([np.load(sound)])
 
 
 def transformers(checkpoint: Path, cache: Path, sound: Path) -> None:

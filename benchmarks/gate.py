@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.position import StreamPosition
 from clapstream.config import Settings, load_settings
-from clapstream.daemon.daemon import event_rules, gate_rule
 from clapstream.daemon.pipeline import SourcePipeline
+from clapstream.detection.detector import DetectorRule, ListenedLabels
 from clapstream.detection.events import EventRule
 from clapstream.detection.gate import GateRule
-from clapstream.inference.torch_engine import Detector
-from clapstream.inference.worker import Deliver, ScoredWindow
+from clapstream.detection.rules import gate_rule
+from clapstream.inference.labels import LabelEmbedder
+from clapstream.inference.torch_engine import TorchEngine
+from clapstream.inference.worker import Deliver, EmbeddedWindow
 from clapstream.process.threads import share_the_machine
 from clapstream.updates import EventEnded, SourceDiagnostics, Update
 from training import scenes
@@ -66,10 +68,10 @@ class Player:
 
 
 class Model:
-    """Scores each window of a sound once, however often it is listened to."""
+    """Embeds each window of a sound once, however often it is listened to."""
 
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
+    def __init__(self, engine: TorchEngine) -> None:
+        self._engine = engine
         self._known: dict[int, Floats] = {}
         self._stream = Identity()
 
@@ -77,8 +79,8 @@ class Model:
         end = position.first_sample + len(samples)
         if end not in self._known:
             place = StreamPosition(self._stream, position.first_sample)
-            self._known[end] = self._detector.score([samples], [place])[0]
-        asyncio.get_running_loop().call_soon(deliver, ScoredWindow(self._known[end], 0.0))
+            self._known[end] = self._engine.embed([samples], [place]).windows[0]
+        asyncio.get_running_loop().call_soon(deliver, EmbeddedWindow(self._known[end], None, 0.0))
         return False
 
     def withdraw(self, source: str) -> None:
@@ -111,7 +113,8 @@ def main() -> None:
     options = parser.parse_args()
     settings = load_settings(None)
     model = settings.model.model_copy(update={"checkpoint": options.checkpoint})
-    detector = Detector(model, settings.labels, settings.cache_directory)
+    engine = TorchEngine(model, settings.cache_directory)
+    labels = LabelEmbedder(model, settings.cache_directory).listened_labels(settings.labels)
     print("sounds    thresholds  windows  passed  events  changed")
     kinds = {
         "scenes": led_scenes(options.scenes),
@@ -121,18 +124,20 @@ def main() -> None:
     for kind, sounds in kinds.items():
         figures = {part: Figures() for part in THRESHOLDS}
         for samples in sounds:
-            compare(samples, Model(detector), settings, figures)
+            compare(samples, Model(engine), labels, settings, figures)
         for part, found in figures.items():
             counts = f"{found.windows:>7}  {found.passed:>6}  {found.events:>6}  {found.changed:>7}"
             print(f"{kind:<8}  {part:>10.2f}  {counts}", flush=True)
 
 
-def compare(samples: Floats, model: Model, settings: Settings, figures: Mapping[float, Figures]) -> None:
+def compare(
+    samples: Floats, model: Model, labels: ListenedLabels, settings: Settings, figures: Mapping[float, Figures]
+) -> None:
     """Listen to a sound with and without the gate at each part of the thresholds."""
     gate = gate_rule(settings.gate.model_copy(update={"enabled": True}))
     for part, figure in figures.items():
-        without, _ = listen(samples, model, settings, part, None)
-        gated, counters = listen(samples, model, settings, part, gate)
+        without, _ = listen(samples, model, scaled(labels, part), settings, None)
+        gated, counters = listen(samples, model, scaled(labels, part), settings, gate)
         figure.windows += counters.windows + counters.gated_windows
         figure.passed += counters.gated_windows
         figure.events += len(without)
@@ -140,27 +145,32 @@ def compare(samples: Floats, model: Model, settings: Settings, figures: Mapping[
 
 
 def listen(
-    samples: Floats, model: Model, settings: Settings, part: float, gate: GateRule | None
+    samples: Floats, model: Model, labels: ListenedLabels, settings: Settings, gate: GateRule | None
 ) -> tuple[set[tuple[str, datetime, datetime | None]], SourceDiagnostics]:
     """The events that the daemon's own pipeline reports, and its last counters."""
     updates: list[Update] = []
     pipeline = SourcePipeline(
         Player(samples),
         live=False,
-        rules=[scaled(rule, part) for rule in event_rules(settings.labels)],
-        window_samples=round(settings.window.seconds * RATE_HZ),
-        hop_samples=round(settings.window.hop_seconds * RATE_HZ),
+        rule=DetectorRule(
+            round(settings.window.seconds * RATE_HZ), round(settings.window.hop_seconds * RATE_HZ), gate
+        ),
         worker=model,
         publish=updates.append,
-        gate=gate,
     )
+    pipeline.use_labels(labels)
     asyncio.run(pipeline.run())
     ended = [update.event for update in updates if isinstance(update, EventEnded)]
     counters = [update for update in updates if isinstance(update, SourceDiagnostics)]
     return {(event.label.slug, event.started, event.ended) for event in ended}, counters[-1]
 
 
-def scaled(rule: EventRule, part: float) -> EventRule:
+def scaled(labels: ListenedLabels, part: float) -> ListenedLabels:
+    """The labels with a part of their thresholds."""
+    return replace(labels, rules=tuple(scaled_rule(rule, part) for rule in labels.rules))
+
+
+def scaled_rule(rule: EventRule, part: float) -> EventRule:
     """The rule with a part of its thresholds."""
     return replace(rule, label=replace(rule.label, start=rule.label.start * part, stop=rule.label.stop * part))
 

@@ -79,14 +79,13 @@ class ClapstreamGraph:
     """This project as its detector runs on a GPU: from sound to embedding in one piece, all of it in `embed`."""
 
     def __init__(self, checkpoint: Path, precision: str, device: torch.device) -> None:
-        from clapstream.config import LabelSet, LabelSettings, ModelSettings
-        from clapstream.inference.torch_engine import Detector
+        from clapstream.config import ModelSettings
+        from clapstream.inference.torch_engine import TorchEngine
 
         settings = ModelSettings.model_validate(
             {"checkpoint": str(checkpoint), "device": str(device), "precision": precision}
         )
-        labels = LabelSet(labels=(LabelSettings(name="a sound"),), background=("silence",))
-        self._detector = Detector(settings, labels, None)
+        self._engine = TorchEngine(settings, None)
 
     def features(self, windows: Sequence[Floats]) -> Sequence[Floats]:
         return windows
@@ -95,7 +94,7 @@ class ClapstreamGraph:
         return window
 
     def embed(self, features: Sequence[Floats]) -> Floats:
-        return self._detector.embed(features)
+        return self._engine.embed(features).windows
 
 
 class ReferenceFeatures:

@@ -25,9 +25,10 @@ share_the_machine()
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened  # noqa: E402
 from clapstream.config import Settings, load_settings  # noqa: E402
-from clapstream.daemon.daemon import event_rules  # noqa: E402
 from clapstream.daemon.pipeline import SourcePipeline  # noqa: E402
-from clapstream.inference.torch_engine import Detector  # noqa: E402
+from clapstream.detection.detector import DetectorRule  # noqa: E402
+from clapstream.inference.labels import LabelEmbedder  # noqa: E402
+from clapstream.inference.torch_engine import TorchEngine  # noqa: E402
 from clapstream.inference.worker import ModelWorker  # noqa: E402
 from clapstream.updates import SourceDiagnostics, Update  # noqa: E402
 
@@ -86,25 +87,25 @@ async def serve(settings: Settings, microphones: int) -> Load:
 
     def publish(update: Update) -> None:
         if isinstance(update, SourceDiagnostics):
-            newest[update.source] = update
+            newest[update.source.slug] = update
 
     def counts() -> tuple[int, int]:
         return sum(one.windows for one in newest.values()), sum(one.skipped_windows for one in newest.values())
 
-    worker = ModelWorker(lambda: Detector(settings.model, settings.labels, settings.cache_directory))
+    worker = ModelWorker(lambda: TorchEngine(settings.model, settings.cache_directory))
     ready = asyncio.Event()
     tasks = [asyncio.create_task(worker.run(lambda _: ready.set()))]
     await ready.wait()
+    labels = LabelEmbedder(settings.model, settings.cache_directory).listened_labels(settings.labels)
     for source in sources:
         pipeline = SourcePipeline(
             source,
             live=True,
-            rules=event_rules(settings.labels),
-            window_samples=round(settings.window.seconds * RATE_HZ),
-            hop_samples=round(hop * RATE_HZ),
+            rule=DetectorRule(round(settings.window.seconds * RATE_HZ), round(hop * RATE_HZ)),
             worker=worker,
             publish=publish,
         )
+        pipeline.use_labels(labels)
         tasks.append(asyncio.create_task(pipeline.run()))
     await asyncio.sleep(SETTLING_SECONDS + hop)
     windows, skipped = counts()

@@ -69,3 +69,11 @@ def test_the_command_line_starts_without_heavy_modules() -> None:
     probe = f"import sys, clapstream.cli; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_detection_needs_no_torch() -> None:
+    names = [f"clapstream.detection.{path.stem}" for path in sorted((PACKAGE / "detection").glob("[a-z]*.py"))]
+    assert "clapstream.detection.detector" in names
+    probe = f"import sys, {', '.join(names)}; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

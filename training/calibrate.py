@@ -31,8 +31,9 @@ from scipy.special import expit, logit
 
 from clapstream.clap.model import ClapModel
 from clapstream.config import LabelSet, load_settings
-from clapstream.detection.scorer import Calibration, Scorer
-from clapstream.inference.text_embeddings import EmbeddingCache, embed_label_set
+from clapstream.detection.scorer import PlattScaling, Scorer
+from clapstream.inference.embedding_cache import EmbeddingCache
+from clapstream.inference.text_embeddings import embed_label_set
 from training.bank import build
 from training.evaluate import embed_sounds, embed_texts
 from training.event_figures import judge as judge_events
@@ -83,7 +84,7 @@ class Judge:
             self.labels, EmbeddingCache(None, ""), lambda texts: embed_texts(self.model, folder, list(texts))
         )
         scale = float(self.model.logit_scale_a.detach().exp())
-        self._scorer = Scorer(embeddings.prompts, embeddings.background, scale, Calibration())
+        self._scorer = Scorer(embeddings.prompts, embeddings.background, scale, PlattScaling())
 
     def evidence(self, audio: NDArray[np.float32]) -> NDArray[np.float64]:
         """Evidence `(windows, labels)` of unit audio embeddings `(windows, dim)`."""
@@ -119,7 +120,7 @@ def _truth(
     return row
 
 
-def fit(evidence: NDArray[np.float64], truth: NDArray[np.float64]) -> Calibration:
+def fit(evidence: NDArray[np.float64], truth: NDArray[np.float64]) -> PlattScaling:
     """Slope by logistic regression, offset by the best F0.5 at the start threshold."""
     certain = ~np.isnan(truth)
     values, heard = evidence[certain], truth[certain]
@@ -144,10 +145,10 @@ def fit(evidence: NDArray[np.float64], truth: NDArray[np.float64]) -> Calibratio
         f"{threshold:.2f}: precision {precision[best]:.3f}, recall {recall[best]:.3f}, "
         f"false label-windows {(1 - precision[best]) * (best + 1) / (len(heard) - heard.sum()):.4f}"
     )
-    return Calibration(slope=float(slope), offset=float(np.log(START / (1 - START)) - slope * threshold))
+    return PlattScaling(slope=float(slope), offset=float(np.log(START / (1 - START)) - slope * threshold))
 
 
-def false_events(labels: LabelSet, heard: Sequence[Judged], found: Calibration) -> Counter[str]:
+def false_events(labels: LabelSet, heard: Sequence[Judged], found: PlattScaling) -> Counter[str]:
     """How many events of each label backgrounds alone would give, those of their own labels left out."""
     return Counter(
         event.label
@@ -159,15 +160,15 @@ def false_events(labels: LabelSet, heard: Sequence[Judged], found: Calibration) 
 def quieten(
     labels: LabelSet,
     heard: Sequence[Judged],
-    found: Calibration,
+    found: PlattScaling,
     most: float,
-) -> tuple[LabelSet, Calibration]:
+) -> tuple[LabelSet, PlattScaling]:
     """Raise labels' starts, then lower the offset, in small steps until there are at most `most` false events."""
     while (count := false_events(labels, heard, found)).total() > most:
         starts = {label.name: label.start for label in labels.labels}
         worst = next((name for name, _ in count.most_common() if starts[name] < HIGHEST_START), None)
         if worst is None:
-            found = Calibration(found.slope, found.offset - OFFSET_STEP)
+            found = PlattScaling(found.slope, found.offset - OFFSET_STEP)
         else:
             labels = with_start(labels, worst, min(HIGHEST_START, round(starts[worst] + START_STEP, 2)))
     return labels, found

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block
 from clapstream.audio.windower import Windower
 from clapstream.config import LabelSet, load_settings
-from clapstream.daemon.daemon import event_rules
 from clapstream.detection.events import EventTracker
-from clapstream.inference.torch_engine import Detector
+from clapstream.detection.rules import event_rules
+from clapstream.inference.labels import LabelEmbedder
+from clapstream.inference.torch_engine import TorchEngine
 from training.scenes import Scene, SceneEvent
 
 Floats = NDArray[np.float32]
@@ -35,18 +35,19 @@ class SceneListener:
     def __init__(self, checkpoint: str, config: Path | None = None) -> None:
         self._settings = load_settings(config)
         model = self._settings.model.model_copy(update={"checkpoint": checkpoint})
-        with torch.inference_mode():
-            self._detector = Detector(model, self._settings.labels, self._settings.cache_directory)
+        self._engine = TorchEngine(model, self._settings.cache_directory)
+        embedder = LabelEmbedder(model, self._settings.cache_directory)
+        self._labels = embedder.listened_labels(self._settings.labels)
 
     def detect(self, scene: Scene) -> list[SceneEvent]:
         """The events that the daemon would report for a scene."""
         spans, windows = self._windows(scene)
-        return track(self._settings.labels, spans, self._detector.score(windows))
+        return track(self._settings.labels, spans, self._labels.scorer.score(self._engine.embed(windows).windows))
 
     def hear(self, scene: Scene) -> HeardScene:
         """What is needed to score a scene again and again."""
         spans, windows = self._windows(scene)
-        return HeardScene(spans, self._detector.embed(windows))
+        return HeardScene(spans, self._engine.embed(windows).windows)
 
     def _windows(self, scene: Scene) -> tuple[list[tuple[int, int]], list[Floats]]:
         window = self._settings.window

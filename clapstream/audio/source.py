@@ -1,6 +1,11 @@
-"""What every source of sound has in common. (The protocol that sources follow lives with its consumer.)"""
+"""What every source of sound is to the code that listens to it."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from clapstream.audio.block import SourceItem
 
 BLOCK_SECONDS = 0.1
 """How much sound a source hands over at a time."""
@@ -12,3 +17,32 @@ class SourceError(Exception):
     It takes this source offline and leaves the others alone. What may heal by itself (a device, a network) is no
     SourceError but a `StreamBrokenError`, which is retried.
     """
+
+
+class Source(Protocol):
+    """Where sound comes from: `Microphone`, `Stream`, `Recording`, `Pcm`, `LivePcm`.
+
+    The counters run since the daemon started.
+    """
+
+    @property
+    def name(self) -> str:
+        """The user's name for it."""
+
+    @property
+    def dropped_blocks(self) -> int:
+        """Blocks lost because nobody took them in time; each loss is a jump of `first_sample`."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often the stream opened again after it was lost."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether there was nothing but digital silence for a minute: muted, in all likelihood."""
+
+    def items(self) -> AsyncGenerator[SourceItem, None]:
+        """Blocks, and the news that the stream opened or was lost; ends only for finite sources.
+
+        Raises SourceError for what no waiting can mend. `aclose` closes the device, file or connection.
+        """

@@ -11,7 +11,9 @@ import torch
 from clapstream.commands.bench_speed import measure, report
 from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
 from clapstream.daemon.build import EXPECTED
-from clapstream.inference.torch_engine import Detector
+from clapstream.inference.labels import LabelEmbedder
+from clapstream.inference.scoring import WindowScorer
+from clapstream.inference.torch_engine import TorchEngine
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,18 +22,22 @@ def run(options: argparse.Namespace) -> int:
     if settings is None:
         return USAGE
     try:
-        detector = Detector(settings.model, settings.labels, settings.cache_directory)
+        engine = TorchEngine(settings.model, settings.cache_directory)
+        labels = LabelEmbedder(settings.model, settings.cache_directory).listened_labels(settings.labels)
     except EXPECTED as error:
         complain(error)
         return FAILURE
-    precision = str(detector.precision).removeprefix("torch.")
-    print(
-        f"{detector.checkpoint} on {detector.device}, {precision}, threads: {torch.get_num_threads()}", flush=True
-    )
+    print(f"{engine.checkpoint} on {engine.runs_on}, threads: {torch.get_num_threads()}", flush=True)
     with torch.inference_mode():
         gated = settings.gate.enabled and not any(label.always_score for label in settings.labels.labels)
         check_seconds = settings.gate.check_seconds if gated else None
-        speed = measure(detector, settings.window.seconds, settings.window.hop_seconds, check_seconds)
+        speed = measure(
+            engine,
+            WindowScorer(engine, labels),
+            settings.window.seconds,
+            settings.window.hop_seconds,
+            check_seconds,
+        )
     print(report(speed), end="")
     print(f"{'peak memory':<34}{_peak_mb():>7.0f} MB")
     return OK

@@ -26,11 +26,15 @@ PAUSE_SECONDS = 0.25
 """Between the windows of one source: long enough to see whether threads burn their cores while they wait."""
 
 
-class BenchedDetector(Protocol):
-    """The part of the detector that is measured."""
+class MeasuredEngine(Protocol):
+    """The part of the engine that is measured by itself."""
 
     def features(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> torch.Tensor:
-        """Features of windows of streams, which the detector remembers."""
+        """Features of windows of streams, which the engine remembers."""
+
+
+class MeasuredScorer(Protocol):
+    """Engine and labels: `WindowScorer`."""
 
     def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> Floats:
         """Scores of windows of streams, features included."""
@@ -80,7 +84,8 @@ class Speed:
 
 
 def measure(
-    detector: BenchedDetector,
+    engine: MeasuredEngine,
+    scorer: MeasuredScorer,
     window_seconds: float,
     hop_seconds: float,
     check_seconds: float | None = None,
@@ -97,11 +102,11 @@ def measure(
     features, windows, works = [], [], []
     for samples, positions in streams(1, window_samples, hop_samples):
         started = clocks.wall()
-        detector.features(samples, positions)
+        engine.features(samples, positions)
         features.append(clocks.wall() - started)
     for samples, positions in streams(1, window_samples, hop_samples):
         started, work = clocks.wall(), clocks.work()
-        detector.score(samples, positions)
+        scorer.score(samples, positions)
         windows.append(clocks.wall() - started)
         clocks.sleep(PAUSE_SECONDS)
         works.append(clocks.work() - work)
@@ -113,7 +118,7 @@ def measure(
     batches = []
     for samples, positions in streams(SOURCES_AT_ONCE, window_samples, hop_samples):
         started = clocks.wall()
-        detector.score(samples, positions)
+        scorer.score(samples, positions)
         batches.append(clocks.wall() - started)
     return Speed(
         hop_seconds=hop_seconds,

@@ -17,10 +17,12 @@ from clapstream.audio.recording import claimed_seconds, recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, USAGE, complain, settings_or_complaints
 from clapstream.commands.sound_files import Report, sound_files
-from clapstream.commands.tag_windows import Tag, WindowScorer, tag_blocks
+from clapstream.commands.tag_windows import ScoresWindows, Tag, tag_blocks
 from clapstream.config import LabelSet, LabelSettings, WindowSettings
 from clapstream.daemon.build import EXPECTED
-from clapstream.inference.torch_engine import Detector
+from clapstream.inference.labels import LabelEmbedder
+from clapstream.inference.scoring import WindowScorer
+from clapstream.inference.torch_engine import TorchEngine
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     label_set = settings.labels if options.label is None else with_labels(settings.labels, options.label)
     thresholds = [(label.name, 0.0 if options.all else label.start) for label in label_set.labels]
     try:
-        detector = Detector(settings.model, label_set, settings.cache_directory)
+        labels = LabelEmbedder(settings.model, settings.cache_directory).listened_labels(label_set)
+        detector = WindowScorer(TorchEngine(settings.model, settings.cache_directory), labels)
     except EXPECTED as error:
         complain(error)
         return FAILURE
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 def tag_files(
     paths: Sequence[Path],
-    detector: WindowScorer,
+    detector: ScoresWindows,
     thresholds: Sequence[tuple[str, float]],
     window: WindowSettings,
     *,

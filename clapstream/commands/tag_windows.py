@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 _WINDOWS_AT_ONCE = 8
 
 
-class WindowScorer(Protocol):
+class ScoresWindows(Protocol):
     """Scores `(windows, labels)` of mono 48 kHz samples `(frames,)` each."""
 
     def score(self, windows: Sequence[Floats]) -> Floats: ...
@@ -105,7 +105,7 @@ def _rest(windower: Windower) -> Iterator[Window]:
 def tag_blocks(
     file: str,
     blocks: Iterable[Block],
-    detector: WindowScorer,
+    detector: ScoresWindows,
     thresholds: Sequence[tuple[str, float]],
     *,
     window_samples: int,

@@ -150,6 +150,10 @@ class Settings(_MainKeys):
 
     labels: LabelSet
 
+    def labels_of(self, source_slug: str) -> LabelSet:
+        """What a source listens for."""
+        return self.labels
+
     @property
     def secret_files(self) -> tuple[Path, ...]:
         """Files that hold passwords and the URLs of cameras."""

@@ -19,6 +19,7 @@ from clapstream.audio.source import SourceError
 from clapstream.audio.stream import Stream
 from clapstream.clap.hub import CheckpointError
 from clapstream.config import (
+    LabelSet,
     MicrophoneSettings,
     PcmSettings,
     RecordingSettings,
@@ -26,11 +27,14 @@ from clapstream.config import (
     SourceSettings,
     StreamSettings,
 )
+from clapstream.control import SetListening
 from clapstream.daemon.daemon import Daemon, Input
 from clapstream.daemon.listening_switches import ListeningSwitches
+from clapstream.detection.detector import ListenedLabels
+from clapstream.inference.engine import Engine
+from clapstream.inference.labels import LabelEmbedder
 from clapstream.inference.precision import DeviceError, choose_device
-from clapstream.inference.torch_engine import Detector
-from clapstream.inference.worker import WindowDetector
+from clapstream.inference.torch_engine import TorchEngine
 from clapstream.process.memory import set_apart_what_stays
 from clapstream.process.shutdown import STOPPED, before_leaving, leave_in_time, leave_soon_at_a_signal
 from clapstream.process.terminal import Terminal
@@ -102,7 +106,8 @@ async def _listen(
     daemon = Daemon(
         settings,
         inputs=[replace(make_input(each), listening=listening[each.slug]) for each in settings.sources],
-        load_detector=functools.partial(_load_detector, settings),
+        load_engine=functools.partial(_load_engine, settings),
+        prepare_labels=_label_preparation(settings),
         reload_settings=reload_settings,
         on_ready=functools.partial(_tell_ready, view),
         on_stop=_leave_soon,
@@ -121,7 +126,7 @@ async def _listen(
             model=settings.model.checkpoint,
             version=__version__,
             state=state,
-            on_listening=daemon.set_listening,
+            on_listening=lambda source, listening: daemon.handle(SetListening(source, listening)),
             on_state=None if view is None else view.set_broker_state,
             on_delivery=None if view is None else view.set_delivery,
         )
@@ -134,10 +139,16 @@ async def _listen(
         raise
 
 
-def _load_detector(settings: Settings) -> Detector:
-    detector = Detector(settings.model, settings.labels, settings.cache_directory)
-    detector.warm_up(len(settings.sources))
-    return detector
+def _load_engine(settings: Settings) -> TorchEngine:
+    engine = TorchEngine(settings.model, settings.cache_directory)
+    engine.warm_up(len(settings.sources))
+    return engine
+
+
+def _label_preparation(settings: Settings) -> Callable[[LabelSet], ListenedLabels]:
+    """Embeds label sets; the checkpoint is opened at the first one, on the thread that embeds them."""
+    embedder = functools.cache(lambda: LabelEmbedder(settings.model, settings.cache_directory))
+    return lambda label_set: embedder().listened_labels(label_set)
 
 
 def _leave_soon() -> None:
@@ -158,13 +169,11 @@ def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
     )
 
 
-def _tell_ready(view: DashboardSink | None, detector: WindowDetector) -> None:
-    assert isinstance(detector, Detector)
-    runs_on = f"{detector.device} {str(detector.precision).removeprefix('torch.')}"
-    _logger.info("checkpoint %s on %s", detector.checkpoint, runs_on)
+def _tell_ready(view: DashboardSink | None, engine: Engine) -> None:
+    _logger.info("checkpoint %s on %s", engine.checkpoint, engine.runs_on)
     set_apart_what_stays()
     if view is not None:
-        view.set_device(runs_on)
+        view.set_device(engine.runs_on)
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

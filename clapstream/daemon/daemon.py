@@ -3,6 +3,8 @@
 Sinks live outside the pipelines, so that on the way down the microphones close first, the events that were going on
 end and are published, "offline" is published, and only then the connections close. The model's thread finishes its
 last batch meanwhile: nobody waits for it but the end of the process.
+
+Labels are embedded on a thread of their own, at the start and at every reload, so that windows never wait for it.
 """
 
 from __future__ import annotations
@@ -10,24 +12,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from clapstream.audio.block import RATE_HZ
+from clapstream.audio.source import Source
 from clapstream.clap.hub import CheckpointError
-from clapstream.config import ConfigError, GateSettings, LabelSet, Settings
-from clapstream.daemon.pipeline import Source, SourcePipeline
+from clapstream.config import ConfigError, LabelSet, Settings
+from clapstream.control import Command, SetListening
+from clapstream.daemon.pipeline import SourcePipeline
 from clapstream.daemon.signals import Signals
 from clapstream.daemon.sources import RunningSources, Switches
-from clapstream.detection.events import EventRule
-from clapstream.detection.gate import GateRule
-from clapstream.inference.worker import ModelWorker, WindowDetector
+from clapstream.detection.detector import DetectorRule, ListenedLabels
+from clapstream.detection.rules import gate_rule, label_infos
+from clapstream.inference.engine import Engine
+from clapstream.inference.worker import ModelWorker
 from clapstream.process.memory import keep_small
 from clapstream.process.systemd import ServiceManager
 from clapstream.process.terminal import Terminal
-from clapstream.slugs import slugify
-from clapstream.updates import LabelInfo, SourceLabels, Update
+from clapstream.updates import SourceLabels, Update
 
 _logger = logging.getLogger(__name__)
 
@@ -57,22 +62,11 @@ class Sink(Protocol):
         """Ask `run` to come to its end."""
 
 
-def label_infos(label_set: LabelSet) -> tuple[LabelInfo, ...]:
-    """The labels as sinks see them."""
-    return tuple(LabelInfo(label.name, label.slug, label.start, label.stop) for label in label_set.labels)
+ListenedBySource = Mapping[str, ListenedLabels]
+"""What each source listens for, by its slug."""
 
-
-def event_rules(label_set: LabelSet) -> tuple[EventRule, ...]:
-    """When events of each label start and stop, in frames."""
-    return tuple(
-        EventRule(info, label.confirm_windows, round(label.hold_seconds * RATE_HZ), label.always_score)
-        for info, label in zip(label_infos(label_set), label_set.labels, strict=True)
-    )
-
-
-def gate_rule(gate: GateSettings) -> GateRule | None:
-    """How sure the gate has to be, None if it is off."""
-    return GateRule(gate.margin_db, round(gate.check_seconds * RATE_HZ)) if gate.enabled else None
+PrepareLabels = Callable[[LabelSet], ListenedLabels]
+"""Embeds a label set; may take as long as a text tower does, and runs on a thread of its own."""
 
 
 class Daemon:
@@ -86,9 +80,10 @@ class Daemon:
         settings: Settings,
         *,
         inputs: Sequence[Input],
-        load_detector: Callable[[], WindowDetector],
+        load_engine: Callable[[], Engine],
+        prepare_labels: PrepareLabels,
         reload_settings: Callable[[], Settings] | None = None,
-        on_ready: Callable[[WindowDetector], None] | None = None,
+        on_ready: Callable[[Engine], None] | None = None,
         on_stop: Callable[[], None] | None = None,
         service_manager: ServiceManager | None = None,
         switches: Switches | None = None,
@@ -96,25 +91,31 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._sinks: list[Sink] = []
+        self._prepare_labels = prepare_labels
         self._reload_settings = reload_settings
         self._on_ready = on_ready
         self._service_manager = service_manager or ServiceManager()
-        self._worker = ModelWorker(load_detector)
+        self._worker = ModelWorker(load_engine)
+        # Not the event loop's executor, whose end it would wait for.
+        self._label_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels")
         self._signals = Signals(terminal, on_stop)
-        self._pipelines = {
-            slugify(each.source.name): SourcePipeline(
+        rule = DetectorRule(
+            round(settings.window.seconds * RATE_HZ),
+            round(settings.window.hop_seconds * RATE_HZ),
+            gate_rule(settings.gate),
+        )
+        pipelines = [
+            SourcePipeline(
                 each.source,
                 live=each.live,
-                rules=event_rules(settings.labels),
-                window_samples=round(settings.window.seconds * RATE_HZ),
-                hop_samples=round(settings.window.hop_seconds * RATE_HZ),
+                rule=rule,
                 worker=self._worker,
                 publish=self.publish,
                 listening=each.listening,
-                gate=gate_rule(settings.gate),
             )
             for each in inputs
-        }
+        ]
+        self._pipelines = {pipeline.info.slug: pipeline for pipeline in pipelines}
         self._sources = RunningSources(self._pipelines, switches=switches, publish=self.publish)
 
     def add_sink(self, sink: Sink) -> None:
@@ -126,9 +127,11 @@ class Daemon:
         for sink in self._sinks:
             sink.offer(update)
 
-    def set_listening(self, source_slug: str, listening: bool) -> None:
-        """The user's switch for one source; an unknown source is ignored."""
-        self._sources.set_listening(source_slug, listening)
+    def handle(self, command: Command) -> None:
+        """Do what is asked for from outside; a command for an unknown source is ignored."""
+        match command:
+            case SetListening(source, listening):
+                self._sources.set_listening(source, listening)
 
     def terminal_lost(self) -> None:
         """Writing to the terminal failed."""
@@ -139,28 +142,51 @@ class Daemon:
 
         That is a SourceError when every source has ended or failed and at least one failed.
         """
+        for slug, pipeline in self._pipelines.items():
+            self.publish(SourceLabels(pipeline.info, label_infos(self._settings.labels_of(slug))))
         self._sources.announce()
         with self._signals.handled():
             async with asyncio.TaskGroup() as tasks:
-                ready: asyncio.Future[WindowDetector] = asyncio.get_running_loop().create_future()
-                worker = tasks.create_task(self._worker.run(ready.set_result), name="worker")
+                engine: asyncio.Future[Engine] = asyncio.get_running_loop().create_future()
+                worker = tasks.create_task(self._worker.run(engine.set_result), name="worker")
+                labels = tasks.create_task(self._prepare(self._settings), name="labels")
                 stopped = tasks.create_task(self._signals.stop_requested.wait(), name="stop")
                 services = [
                     tasks.create_task(self._signals.watch_terminal(), name="terminal"),
                     tasks.create_task(self._sources.save_changes(), name="switches"),
                 ]
                 async with self._running_sinks():
+                    ready: asyncio.Future[tuple[Engine, ListenedBySource]] = asyncio.gather(engine, labels)
                     either: set[asyncio.Future[Any]] = {ready, stopped}
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                     if ready.done():
-                        if self._on_ready is not None:
-                            self._on_ready(ready.result())
+                        self._get_ready(*ready.result())
                         await self._listen(stopped)
                     self._service_manager.stopping()
                     await self._sources.changes_saved()
-                    for task in [worker, stopped, *services]:
+                    for task in [worker, labels, stopped, *services]:
                         task.cancel()
         _logger.info("stopped")
+
+    def _get_ready(self, engine: Engine, labels: ListenedBySource) -> None:
+        for slug, pipeline in self._pipelines.items():
+            pipeline.use_labels(labels[slug])
+        if self._on_ready is not None:
+            self._on_ready(engine)
+
+    async def _prepare(self, settings: Settings) -> ListenedBySource:
+        """Embed what each source listens for; sources with the same label set share it."""
+        loop = asyncio.get_running_loop()
+        prepared: list[tuple[LabelSet, ListenedLabels]] = []
+        found = {}
+        for slug in self._pipelines:
+            label_set = settings.labels_of(slug)
+            known = next((labels for each, labels in prepared if each == label_set), None)
+            if known is None:
+                known = await loop.run_in_executor(self._label_thread, self._prepare_labels, label_set)
+                prepared.append((label_set, known))
+            found[slug] = known
+        return found
 
     async def _listen(self, stopped: asyncio.Task[bool]) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -199,35 +225,32 @@ class Daemon:
             if self._reload_settings is None:
                 continue
             try:
-                await self._relabel(self._reload_settings())
+                await self._reload(self._reload_settings())
             except (ConfigError, CheckpointError) as error:
-                _logger.error("reload failed, still listening with the labels as before: %s", error)
+                _logger.error("reload failed, still listening for the labels as before: %s", error)
 
-    async def _relabel(self, settings: Settings) -> None:
-        changed = [
-            name
-            for name in type(settings).model_fields
-            if name != "labels" and getattr(settings, name) != getattr(self._settings, name)
-        ]
-        if changed:
+    async def _reload(self, settings: Settings) -> None:
+        if changed := _needs_restart(self._settings, settings):
             _logger.warning(
                 "reload: labels and thresholds change now; what changed in %s needs a restart", ", ".join(changed)
             )
-        label_set = settings.labels
-
-        def applied() -> None:
-            for pipeline in self._pipelines.values():
-                pipeline.replace_rules(event_rules(label_set))
-                self.publish(SourceLabels(pipeline.info, pipeline.labels))
-
-        await self._worker.relabel(label_set, applied)
-        self._settings = self._settings.model_copy(update={"labels": label_set})
-        _logger.info("reloaded: %d labels", len(label_set.labels))
+        prepared = await self._prepare(settings)
+        for slug, pipeline in self._pipelines.items():
+            pipeline.use_labels(prepared[slug])
+            self.publish(SourceLabels(pipeline.info, prepared[slug].infos))
+        self._settings = self._settings.model_copy(update={"labels": settings.labels})
+        _logger.info("reloaded: %d labels", len(settings.labels.labels))
 
     async def _feed_watchdog(self) -> None:
         """Feed systemd's watchdog while the model's thread comes round, so that a hung device is restarted."""
         limit_seconds = self._service_manager.watchdog_seconds
         while limit_seconds is not None:
-            if not self._worker.hangs(limit_seconds):
+            if self._worker.seconds_since_beat < limit_seconds:
                 self._service_manager.alive()
             await asyncio.sleep(limit_seconds / 3)
+
+
+def _needs_restart(before: Settings, after: Settings) -> list[str]:
+    """The keys that changed and that a reload does not apply."""
+    names = [name for name in type(after).model_fields if name != "labels"]
+    return [name for name in names if getattr(after, name) != getattr(before, name)]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from clapstream.audio.source import SourceError
 from clapstream.daemon.pipeline import SourcePipeline
-from clapstream.updates import SourceLabels, SourceListening, Update
+from clapstream.updates import SourceListening, Update
 
 
 class Switches(Protocol):
@@ -50,9 +50,8 @@ class RunningSources:
             raise SourceError("; ".join(self._reason(slug) for slug in self._failures))
 
     def announce(self) -> None:
-        """Tell the sinks what every source listens for, and how its switch stands."""
+        """Tell the sinks which sources listen."""
         for pipeline in self._pipelines.values():
-            self._publish(SourceLabels(pipeline.info, pipeline.labels))
             self._publish(SourceListening(pipeline.info, pipeline.listening))
 
     def set_listening(self, slug: str, listening: bool) -> None:

@@ -8,7 +8,8 @@ would give a single label 1.0 for ever. So every label competes only with the ba
 
 where `s` is the checkpoint's logit scale. With slope 1 and offset 0 this is exactly the softmax probability of the
 label among itself and the background (Wu et al., arXiv 2211.06687, section 4 uses the same softmax over classes).
-A checkpoint may bring its own slope and offset (`calibration.json`).
+The second line is Platt scaling (Platt, "Probabilistic outputs for support vector machines", 1999); a checkpoint
+may bring its own parameters (`calibration.json`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """How a checkpoint's evidence maps to a score; the default is the plain softmax against the background."""
+class PlattScaling:
+    """How evidence maps to a score; the default is the plain softmax against the background."""
 
     slope: float = 1.0
     offset: float = 0.0
@@ -43,7 +44,7 @@ class Scorer:
         prompts: Sequence[Floats],
         background: Floats,
         logit_scale: float,
-        calibration: Calibration | None = None,
+        scaling: PlattScaling | None = None,
     ) -> None:
         if background.ndim != 2 or len(background) == 0:
             raise ValueError(f"background must be (prompts, dim) with at least one row, got {background.shape}")
@@ -59,7 +60,7 @@ class Scorer:
         lengths = np.array([len(rows) for rows in prompts], dtype=np.int64)
         self._first_prompt = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if prompts else lengths
         self._logit_scale = float(logit_scale)
-        self._calibration = calibration or Calibration()
+        self._scaling = scaling or PlattScaling()
 
     def score(self, audio: Floats) -> Floats:
         """Scores 0..1 `(batch, labels)` of unit-length audio embeddings `(batch, dim)`."""
@@ -69,7 +70,7 @@ class Scorer:
         label = np.maximum.reduceat(similarity, self._first_prompt, axis=1) * self._logit_scale
         background = audio @ self._background.T * self._logit_scale
         evidence = label - _logsumexp(background)
-        logits = self._calibration.slope * evidence + self._calibration.offset
+        logits = self._scaling.slope * evidence + self._scaling.offset
         return (1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))).astype(np.float32)
 
 

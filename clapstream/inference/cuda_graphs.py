@@ -1,4 +1,4 @@
-"""From sound to embeddings on a GPU: one upload for each batch, and all that follows replayed as one CUDA graph.
+"""From sound to embeddings on a GPU: one upload for each batch, and all that follows is one CUDA graph.
 
 A tower of small kernels keeps the processor busier with launching them than the GPU with running them. A CUDA graph
 is launched once for all; it is made for one batch size, so there is one for each of a few sizes.
@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clapstream.inference.engine import Embeddings
+
 Floats = NDArray[np.float32]
 
 BATCH_SIZES = (64, 32, 16, 8, 4, 2, 1)
@@ -22,21 +24,44 @@ BATCH_SIZES = (64, 32, 16, 8, 4, 2, 1)
 WARM_UP_RUNS = 3
 """Before a graph is recorded: libraries choose their kernels and make their work spaces at the first runs."""
 
-EmbedSounds = Callable[[Tensor], Tensor]
-"""Sounds `(batch, frames)` on the device -> embeddings `(batch, dim)` on the device, without waiting for it."""
+
+class DeviceEmbeddings(NamedTuple):
+    """Embeddings on the device: `windows` `(batch, dim)`, and `segments` `(batch, segments, dim)` or None."""
+
+    windows: Tensor
+    segments: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[DeviceEmbeddings]) -> DeviceEmbeddings:
+        """The rows of all parts, one after the other."""
+        segments = [part.segments for part in parts if part.segments is not None]
+        return cls(torch.cat([part.windows for part in parts]), torch.cat(segments) if segments else None)
+
+    def to_host(self, rows: int | None = None) -> Embeddings:
+        """The first `rows` (None: all) as arrays of their own; waits for the device."""
+        arrays = [
+            None if part is None else part[:rows].to("cpu", copy=True).numpy()
+            for part in (self.windows, self.segments)
+        ]
+        assert arrays[0] is not None
+        return Embeddings(arrays[0], arrays[1])
+
+
+EmbedSounds = Callable[[Tensor], DeviceEmbeddings]
+"""Sounds `(batch, samples)` on the device -> embeddings on the device, without waiting for it."""
 
 
 class Recorded(NamedTuple):
-    """`replay` makes `embeddings` `(batch, dim)`, always the same memory, of the sounds it was recorded with."""
+    """`replay` makes `embeddings`, always in the same memory, of the sounds it was recorded with."""
 
-    embeddings: Tensor
+    embeddings: DeviceEmbeddings
     replay: Callable[[], None]
 
 
 Record = Callable[[EmbedSounds, Tensor], Recorded]
 
 
-class DeviceBatches:
+class CudaGraphRunner:
     """Embeds windows in batches of fixed sizes; everything is recorded when this is made.
 
     The last rows of a batch that is not full are left over from an earlier one, and nobody reads them.
@@ -45,36 +70,39 @@ class DeviceBatches:
     def __init__(
         self,
         embed: EmbedSounds,
-        frames: int,
+        samples: int,
         device: torch.device,
         record: Record | None = None,
         sizes: Sequence[int] = BATCH_SIZES,
     ) -> None:
-        """Take sounds of so many frames; `record` makes CUDA graphs unless another is given."""
+        """Take windows of so many samples; `record` makes CUDA graphs unless another is given."""
         largest = max(sizes)
-        self._upload = torch.zeros(largest, frames, pin_memory=device.type == "cuda")
-        self._sounds = torch.zeros(largest, frames, device=device)
+        self._upload = torch.zeros(largest, samples, pin_memory=device.type == "cuda")
+        self._sounds = torch.zeros(largest, samples, device=device)
         record = record or GraphRecorder(device)
         self._recorded = {size: record(embed, self._sounds[:size]) for size in sorted(sizes, reverse=True)}
 
-    def __call__(self, windows: Sequence[Floats]) -> Floats:
-        """Embeddings `(windows, dim)` of windows `(frames,)`; shorter ones are repeat-padded, as CLAP does."""
-        return np.concatenate([self._embed(part) for part in self._parts(windows)])
+    def __call__(self, windows: Sequence[Floats]) -> Embeddings:
+        """Embeddings of windows `(samples,)`; shorter ones are repeat-padded, as CLAP does."""
+        parts = [self._embed(part) for part in self._parts(windows)]
+        segments = [part.segments for part in parts if part.segments is not None]
+        return Embeddings(
+            np.concatenate([part.windows for part in parts]), np.concatenate(segments) if segments else None
+        )
 
     def _parts(self, windows: Sequence[Floats]) -> Iterator[Sequence[Floats]]:
         largest = max(self._recorded)
         for first in range(0, len(windows), largest):
             yield windows[first : first + largest]
 
-    def _embed(self, windows: Sequence[Floats]) -> Floats:
+    def _embed(self, windows: Sequence[Floats]) -> Embeddings:
         size = min(size for size in self._recorded if size >= len(windows))
         for row, window in zip(self._upload.numpy(), windows, strict=False):
             repeat_pad(window, row)
         self._sounds[:size].copy_(self._upload[:size], non_blocking=True)
         embeddings, replay = self._recorded[size]
         replay()
-        found: Floats = embeddings[: len(windows)].to("cpu", copy=True).numpy()  # the one wait for the device
-        return found
+        return embeddings.to_host(len(windows))
 
 
 class GraphRecorder:
@@ -101,8 +129,8 @@ class GraphRecorder:
 
 
 def repeat_pad(window: Floats, row: Floats) -> None:
-    """Fill a row `(frames,)` as the extractor's `repeatpad`: the window whole as often as it fits, then silence."""
-    frames = min(len(window), len(row))
-    whole = len(row) // frames
-    row[: whole * frames].reshape(whole, frames)[:] = window[:frames]
-    row[whole * frames :] = 0.0
+    """Fill a row `(samples,)` as `repeatpad` does: the whole window as often as it fits, then silence."""
+    samples = min(len(window), len(row))
+    whole = len(row) // samples
+    row[: whole * samples].reshape(whole, samples)[:] = window[:samples]
+    row[whole * samples :] = 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clapstream.audio.block import RATE_HZ
 from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.features import ClapFeatureExtractor
-from clapstream.inference.text_embeddings import EmbeddingCache
+from clapstream.inference.embedding_cache import EmbeddingCache
 
 Floats = NDArray[np.float32]
 
@@ -92,7 +92,7 @@ def probe_cosine(
             embedding: Floats = torch.nn.functional.normalize(embeds[0].float(), dim=-1).cpu().numpy()
         return embedding
 
-    exact = cache.sound(PROBE_NAME, embed)
+    exact = cache.embedding(PROBE_NAME, embed)
     tower.to(dtype).prepare_for_inference()
     return float(exact @ embed())
 
@@ -102,10 +102,10 @@ def probe_window() -> torch.Tensor:
 
     Made of arithmetic alone, so that it is the same sound with every version of PyTorch.
     """
-    frames = torch.arange(480_000)
-    seconds = frames.double() / 48_000
+    samples = torch.arange(480_000)
+    seconds = samples.double() / 48_000
     turns = 60 * seconds + 300 * seconds**2
     sweep = torch.sin(2 * torch.pi * (turns - turns.floor()).float())
     pulse = torch.exp(-30 * seconds[:24_000]).float().repeat(20)
-    noise = (frames**2 * 40_503 % 65_536).float() / 32_768 - 1  # of squares: each frequency is as strong as any
+    noise = (samples**2 * 40_503 % 65_536).float() / 32_768 - 1  # of squares: each frequency is as strong as any
     return 0.09 * sweep * pulse + 0.01 * noise

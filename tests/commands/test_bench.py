@@ -54,7 +54,7 @@ class TimedDetector:
 
 def test_the_figures_are_those_of_the_clocks() -> None:
     detector = TimedDetector()
-    speed = measure(detector, 1.0, 0.25, clocks=detector.clocks, levels=detector.levels)
+    speed = measure(detector, detector, 1.0, 0.25, clocks=detector.clocks, levels=detector.levels)
     assert detector.sources == {1, SOURCES_AT_ONCE}
     assert speed.features_ms == pytest.approx(2.0)
     assert speed.window_ms == pytest.approx(12.0)
@@ -67,7 +67,7 @@ def test_the_figures_are_those_of_the_clocks() -> None:
 
 def test_a_quiet_source_costs_the_gate_and_one_window_a_check() -> None:
     detector = TimedDetector()
-    speed = measure(detector, 1.0, 0.25, 2.5, clocks=detector.clocks, levels=detector.levels)
+    speed = measure(detector, detector, 1.0, 0.25, 2.5, clocks=detector.clocks, levels=detector.levels)
     window, gate = (2 * 0.012 + PAUSE_SECONDS * SPIN) / 0.25, 2 * 0.001 / 0.25
     assert speed.core_share == pytest.approx(window + gate)
     assert speed.quiet_core_share == pytest.approx(window / 10 + gate)

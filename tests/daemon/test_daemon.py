@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.scoring import same_score
 from support.sources import HALL
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.position import StreamPosition
 from clapstream.clap.hub import CheckpointError
 from clapstream.config import ConfigError, LabelSet, LabelSettings, Problem, Settings, WindowSettings, load_settings
+from clapstream.control import SetListening
 from clapstream.daemon.daemon import Daemon, Input
+from clapstream.detection.detector import ListenedLabels
+from clapstream.inference.engine import Embeddings
 from clapstream.process.systemd import ServiceManager
-from clapstream.updates import EventEnded, EventStarted, SourceAvailability, SourceLabels, SourceListening, Update
+from clapstream.updates import (
+    EventEnded,
+    EventStarted,
+    SourceAvailability,
+    SourceDiagnostics,
+    SourceLabels,
+    SourceListening,
+    Update,
+    WindowHeard,
+)
 
 Floats = NDArray[np.float32]
 HOP = RATE_HZ // 10
@@ -50,17 +65,14 @@ class ToneSource:
             self.closed = True
 
 
-class EverythingDetector:
-    """Hears every label all the time."""
+class LoudEngine:
+    """Makes the same embedding of every window."""
 
-    def __init__(self, label_set: LabelSet) -> None:
-        self.labels = len(label_set.labels)
+    checkpoint = "test"
+    runs_on = "nothing"
 
-    def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> Floats:
-        return np.full((len(windows), self.labels), 0.9, dtype=np.float32)
-
-    def relabel(self, label_set: LabelSet) -> None:
-        self.labels = len(label_set.labels)
+    def embed(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Embeddings:
+        return Embeddings(np.full((len(windows), 1), 0.9, dtype=np.float32))
 
 
 class RecordingSink:
@@ -101,7 +113,8 @@ def run(
     source: ToneSource,
     *,
     settings: Settings | None = None,
-    load: Callable[[], EverythingDetector] | None = None,
+    load: Callable[[], LoudEngine] = LoudEngine,
+    prepare_labels: Callable[[LabelSet], ListenedLabels] = same_score,
     reload_settings: Callable[[], Settings] | None = None,
     service_manager: ServiceManager | None = None,
 ) -> RecordingSink:
@@ -113,7 +126,8 @@ def run(
         daemon = Daemon(
             settings,
             inputs=[Input(source, live=True)],
-            load_detector=load or (lambda: EverythingDetector(settings.labels)),
+            load_engine=load,
+            prepare_labels=prepare_labels,
             reload_settings=reload_settings,
             service_manager=service_manager or ServiceManager({}),
         )
@@ -148,13 +162,11 @@ def test_the_daemon_is_done_when_every_source_has_ended() -> None:
 
 
 def test_a_signal_while_the_model_loads_stops_at_once() -> None:
-    import threading
-
     release = threading.Event()
 
-    def load() -> EverythingDetector:
+    def load() -> LoudEngine:
         release.wait(20)
-        return EverythingDetector(settings_with("dog").labels)
+        return LoudEngine()
 
     async def body(daemon: Daemon, sink: RecordingSink) -> None:
         await asyncio.sleep(0.05)
@@ -168,7 +180,7 @@ def test_a_signal_while_the_model_loads_stops_at_once() -> None:
 
 
 def test_what_the_model_cannot_mend_ends_the_run() -> None:
-    def load() -> EverythingDetector:
+    def load() -> LoudEngine:
         raise CheckpointError("model.safetensors: damaged")
 
     with pytest.raises(ExceptionGroup) as caught:
@@ -256,11 +268,69 @@ def test_systemd_is_told_ready_fed_and_told_stopping(tmp_path: Path) -> None:
 def test_the_switch_of_an_unknown_source_changes_nothing() -> None:
     async def body(daemon: Daemon, sink: RecordingSink) -> None:
         await until(lambda: len(sink.of(EventStarted)) == 2)
-        daemon.set_listening("attic", False)
-        daemon.set_listening("hall", False)
+        daemon.handle(SetListening("attic", False))
+        daemon.handle(SetListening("hall", False))
         await until(lambda: len(sink.of(EventEnded)) == 2)
         os.kill(os.getpid(), signal.SIGTERM)
 
     source = ToneSource()
     run(body, source)
     assert source.closed
+
+
+def test_a_slow_text_tower_holds_up_no_window() -> None:
+    """Two hundred new labels take as long as they take; meanwhile every window is scored for the old ones."""
+    embedding, release = threading.Event(), threading.Event()
+    many = settings_with(*(f"label {number}" for number in range(200)))
+
+    def prepare(label_set: LabelSet) -> ListenedLabels:
+        if len(label_set.labels) == 200:
+            embedding.set()
+            assert release.wait(20)
+        return same_score(label_set)
+
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        def windows() -> int:
+            return len(sink.of(WindowHeard))
+
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(embedding.is_set)
+        before = windows()
+        await until(lambda: windows() >= before + 20)
+        assert len(sink.of(SourceLabels)) == 1, "the old labels count until the new ones are embedded"
+        release.set()
+        await until(lambda: len(sink.of(EventStarted)) == 202)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        sink = run(body, ToneSource(), prepare_labels=prepare, reload_settings=lambda: many)
+    finally:
+        release.set()
+    counters = sink.of(SourceDiagnostics)[-1]
+    assert isinstance(counters, SourceDiagnostics) and counters.skipped_windows == 0
+    heard = [update for update in sink.of(WindowHeard) if isinstance(update, WindowHeard)]
+    steps = {later.ended - sooner.ended for sooner, later in itertools.pairwise(heard)}
+    assert steps == {timedelta(seconds=0.1)}, "a window every hop"
+
+
+def test_labels_that_cannot_be_embedded_end_the_run_at_the_start_and_only_the_reload_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def prepare(label_set: LabelSet) -> ListenedLabels:
+        if any(label.name == "bad" for label in label_set.labels):
+            raise CheckpointError("model.safetensors: has no text tower")
+        return same_score(label_set)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        run(None, ToneSource(), settings=settings_with("bad"), prepare_labels=prepare)
+    assert caught.group_contains(CheckpointError, match="no text tower")
+
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await until(lambda: len(sink.of(EventStarted)) == 2)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: "has no text tower" in caplog.text)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sink = run(body, ToneSource(), prepare_labels=prepare, reload_settings=lambda: settings_with("bad"))
+    assert len(sink.of(SourceLabels)) == 1

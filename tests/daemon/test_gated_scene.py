@@ -12,16 +12,19 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from support.scene import DATA
+from support.scoring import listened
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.position import StreamPosition
 from clapstream.config import LabelSet, LabelSettings, ModelSettings
-from clapstream.daemon.daemon import event_rules
 from clapstream.daemon.pipeline import SourcePipeline
+from clapstream.detection.detector import DetectorRule
 from clapstream.detection.events import EventRule
 from clapstream.detection.gate import GateRule
-from clapstream.inference.torch_engine import Detector
-from clapstream.inference.worker import Deliver, ScoredWindow
+from clapstream.inference.labels import LabelEmbedder
+from clapstream.inference.scoring import WindowScorer
+from clapstream.inference.torch_engine import TorchEngine
+from clapstream.inference.worker import Deliver, EmbeddedWindow
 from clapstream.updates import Event, EventEnded, LabelInfo, SourceDiagnostics, SourceInfo, Update, WindowHeard
 
 Floats = NDArray[np.float32]
@@ -56,7 +59,7 @@ class ImmediateModel:
 
     def offer(self, source: str, samples: Floats, position: StreamPosition, deliver: Deliver) -> bool:
         self.scored.append(position)
-        asyncio.get_running_loop().call_soon(deliver, ScoredWindow(self.score(samples, position), 5.0))
+        asyncio.get_running_loop().call_soon(deliver, EmbeddedWindow(self.score(samples, position), None, 5.0))
         return False
 
     def withdraw(self, source: str) -> None:
@@ -73,13 +76,11 @@ def listen(
     pipeline = SourcePipeline(
         source,
         live=False,
-        rules=rules,
-        window_samples=WINDOW,
-        hop_samples=HOP,
+        rule=DetectorRule(WINDOW, HOP, gate),
         worker=ImmediateModel(score),
         publish=updates.append,
-        gate=gate,
     )
+    pipeline.use_labels(listened(rules))
     asyncio.run(pipeline.run())
     return updates
 
@@ -143,17 +144,18 @@ def test_a_model_that_hears_everything_reports_the_same_events(above_noise_db: f
 
 
 @pytest.fixture(scope="module")
-def bundled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, list[EventRule]]:
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> tuple[WindowScorer, list[EventRule]]:
     labels = LabelSet(
         labels=tuple(LabelSettings(name=name) for name in ("dog barking", "doorbell", "speech")),
         background=("a quiet room", "silence", "static noise", "steady white noise"),
     )
-    detector = Detector(ModelSettings(), labels, tmp_path_factory.mktemp("cache"))
-    return detector, list(event_rules(labels))
+    cache = tmp_path_factory.mktemp("cache")
+    listened = LabelEmbedder(ModelSettings(), cache).listened_labels(labels)
+    return WindowScorer(TorchEngine(ModelSettings(), cache), listened), list(listened.rules)
 
 
-def test_the_bundled_checkpoint_reports_the_same_events(bundled: tuple[Detector, list[EventRule]]) -> None:
-    detector, rules = bundled
+def test_the_bundled_checkpoint_reports_the_same_events(bundled: tuple[WindowScorer, list[EventRule]]) -> None:
+    scorer, rules = bundled
     room = noise(160)
     for name, at, above_noise_db in (
         ("dog_barking", 75.0, 25.0),
@@ -168,7 +170,7 @@ def test_the_bundled_checkpoint_reports_the_same_events(bundled: tuple[Detector,
         end = position.first_sample + len(samples)
         if end not in known:
             with torch.inference_mode():
-                known[end] = detector.score([samples])[0]
+                known[end] = scorer.score([samples])[0]
         return known[end]
 
     without, gated = (listen(Player(room), rules, score, gate) for gate in (None, GATE))

@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.scoring import listened
 from support.sources import HALL
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.position import StreamPosition
 from clapstream.daemon.pipeline import SourcePipeline
+from clapstream.detection.detector import DetectorRule
 from clapstream.detection.events import EventRule
-from clapstream.inference.worker import Deliver, ScoredWindow
+from clapstream.inference.worker import Deliver, EmbeddedWindow
 from clapstream.updates import (
     EventEnded,
     EventStarted,
@@ -82,7 +84,7 @@ class PlayedModel:
 
     def score(self) -> None:
         for samples, deliver in list(self.unread.values()):
-            deliver(ScoredWindow(np.array([np.abs(samples).max()], dtype=np.float32), 5.0))
+            deliver(EmbeddedWindow(np.array([np.abs(samples).max()], dtype=np.float32), None, 5.0))
         self.unread.clear()
 
 
@@ -99,13 +101,12 @@ class Bench:
         self.pipeline = SourcePipeline(
             self.source,
             live=live,
-            rules=rules or [EventRule(LOUD)],
-            window_samples=WINDOW,
-            hop_samples=HOP,
+            rule=DetectorRule(WINDOW, HOP),
             worker=self.model,
             publish=self.updates.append,
             now=lambda: self.now,
         )
+        self.pipeline.use_labels(listened(rules or [EventRule(LOUD)]))
 
     def sound(self, first_sample: int, hops: int, level: float = 0.0) -> None:
         self.source.queue.put_nowait(Block(first_sample, np.full(hops * HOP, level, dtype=np.float32)))
@@ -236,7 +237,7 @@ def test_a_lost_stream_ends_its_events_and_a_late_result_changes_nothing() -> No
         assert bench.model.withdrawn == 1
         count = len(bench.updates)
         for samples, deliver in late.values():
-            deliver(ScoredWindow(samples[:1], 1.0))
+            deliver(EmbeddedWindow(samples[:1], None, 1.0))
         assert len(bench.updates) == count
         bench.source.queue.put_nowait(StreamOpened(NOON + timedelta(minutes=1)))
         bench.hops([0.9])
@@ -352,7 +353,7 @@ def test_a_removed_label_ends_its_event() -> None:
         bench.source.queue.put_nowait(StreamOpened(NOON))
         bench.hops([0.9])
         await settle()
-        bench.pipeline.replace_rules([EventRule(other)])
+        bench.pipeline.use_labels(listened([EventRule(other)]))
         bench.hops([0.9], 1)
         await settle()
 

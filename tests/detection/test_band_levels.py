@@ -58,5 +58,5 @@ def test_a_click_shows_wherever_it_lies_and_a_faint_hum_in_its_band() -> None:
 
 
 def test_less_than_a_stretch_is_refused() -> None:
-    with pytest.raises(ValueError, match="2047 frames are less than a stretch"):
+    with pytest.raises(ValueError, match="2047 samples are less than a stretch"):
         band_levels(np.zeros(STRETCH_SAMPLES - 1, dtype=np.float32))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clapstream.detection.scorer import Calibration, Scorer
+from clapstream.detection.scorer import PlattScaling, Scorer
 
 DIM = 16
 
@@ -48,7 +48,7 @@ def test_calibration_moves_the_score_and_extremes_stay_finite() -> None:
     generator = np.random.default_rng(2)
     label = unit(generator, 1)
     background = -label
-    strict = Scorer([label], background, 100.0, Calibration(slope=1.0, offset=-300.0))
+    strict = Scorer([label], background, 100.0, PlattScaling(slope=1.0, offset=-300.0))
     assert strict.score(label)[0, 0] < 1e-6
     assert Scorer([label], background, 1e4).score(label)[0, 0] == 1.0
 

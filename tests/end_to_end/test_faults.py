@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from support.clapstream_process import ClapstreamProcess
 from support.real_broker import Broker, Listener
 from support.scene import write_scene
+from support.scoring import same_score
 from support.sound_system import SoundSystem
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.position import StreamPosition
 from clapstream.config import LabelSet, LabelSettings, WindowSettings, load_settings
 from clapstream.daemon.daemon import Daemon, Input
+from clapstream.inference.engine import Embeddings
 from clapstream.updates import SourceDiagnostics, Update, WindowHeard
 
 Settings = dict[str, object]
@@ -224,20 +226,20 @@ class SteadySource:
             await asyncio.sleep(max(0.0, started + frame / RATE_HZ - time.monotonic()))
 
 
-class SlowDetector:
+class SlowEngine:
     """Takes as long as the test says."""
+
+    checkpoint = "test"
+    runs_on = "nothing"
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def score(
-        self, windows: Sequence[NDArray[np.float32]], positions: Sequence[StreamPosition]
-    ) -> NDArray[np.float32]:
+    def embed(
+        self, windows: Sequence[NDArray[np.float32]], positions: Sequence[StreamPosition] | None = None
+    ) -> Embeddings:
         time.sleep(self.seconds)
-        return np.zeros((len(windows), 1), dtype=np.float32)
-
-    def relabel(self, label_set: LabelSet) -> None:
-        raise NotImplementedError
+        return Embeddings(np.zeros((len(windows), 1), dtype=np.float32))
 
 
 class LatestSink:
@@ -273,7 +275,7 @@ def test_a_model_three_times_too_slow_hears_the_newest_counts_the_rest_and_recov
             "window": WindowSettings(seconds=0.5, hop_seconds=hop_seconds),
         }
     )
-    detector = SlowDetector()
+    engine = SlowEngine()
 
     def told() -> list[str]:
         """Which of the two things was said of keeping up, in order."""
@@ -282,17 +284,22 @@ def test_a_model_three_times_too_slow_hears_the_newest_counts_the_rest_and_recov
 
     async def main() -> tuple[LatestSink, int, list[float]]:
         sink = LatestSink()
-        daemon = Daemon(settings, inputs=[Input(SteadySource(), live=True)], load_detector=lambda: detector)
+        daemon = Daemon(
+            settings,
+            inputs=[Input(SteadySource(), live=True)],
+            load_engine=lambda: engine,
+            prepare_labels=same_score,
+        )
         daemon.add_sink(sink)
         running = asyncio.create_task(daemon.run())
         await asyncio.sleep(2.0)
         caplog.clear()  # a busy machine may fall behind at the start by itself
-        detector.seconds = 3 * hop_seconds
+        engine.seconds = 3 * hop_seconds
         await asyncio.sleep(9.0)
         assert sink.diagnostics is not None
         skipped, slow_lags = sink.diagnostics.skipped_windows, sink.lags[-20:]
         assert told() == ["cannot keep up"], "once, not for each window"
-        detector.seconds = 0.0
+        engine.seconds = 0.0
         await asyncio.sleep(3.0)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(running, 10)

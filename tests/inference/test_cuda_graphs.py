@@ -10,15 +10,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from support.small_checkpoint import write_small_checkpoint
+from support.windows import model_settings
 from torch import Tensor
 
 from clapstream.clap.features import fit
-from clapstream.config import LabelSet, LabelSettings, ModelSettings
-from clapstream.inference.cuda_graphs import DeviceBatches, EmbedSounds, Recorded, repeat_pad
-from clapstream.inference.torch_engine import Detector
+from clapstream.inference.cuda_graphs import CudaGraphRunner, DeviceEmbeddings, EmbedSounds, Recorded, repeat_pad
+from clapstream.inference.engine import Embeddings
+from clapstream.inference.torch_engine import TorchEngine
 
 CPU = torch.device("cpu")
-LABELS = LabelSet(labels=(LabelSettings(name="dog barking"),), background=("a quiet room",))
 
 
 class Recorder:
@@ -30,17 +30,20 @@ class Recorder:
 
     def __call__(self, embed: EmbedSounds, sounds: Tensor) -> Recorded:
         self.recorded.append(len(sounds))
-        embeddings = embed(sounds).clone()
+        embeddings = DeviceEmbeddings(*(None if part is None else part.clone() for part in embed(sounds)))
 
         def replay() -> None:
             self.replayed.append(len(sounds))
-            embeddings.copy_(embed(sounds))
+            for memory, part in zip(embeddings, embed(sounds), strict=True):
+                if memory is not None:
+                    memory.copy_(part)
 
         return Recorded(embeddings, replay)
 
 
-def sums(sounds: Tensor) -> Tensor:
-    return torch.stack([sounds.sum(1), sounds[:, -1]], 1)
+def sums(sounds: Tensor) -> DeviceEmbeddings:
+    """Sum and last sample as a window's embedding, every sample as a segment of its own."""
+    return DeviceEmbeddings(torch.stack([sounds.sum(1), sounds[:, -1]], 1), sounds[:, :, None])
 
 
 @pytest.mark.parametrize(
@@ -48,12 +51,15 @@ def sums(sounds: Tensor) -> Tensor:
 )
 def test_each_window_gets_its_own_embedding_whatever_the_batch(count: int, replayed: list[int]) -> None:
     recorder = Recorder()
-    batches = DeviceBatches(sums, 6, CPU, recorder, sizes=(1, 2, 4))
+    batches = CudaGraphRunner(sums, 6, CPU, recorder, sizes=(1, 2, 4))
     assert recorder.recorded == [4, 2, 1], "the largest first"
     batches([np.full(6, 9, dtype=np.float32)] * 4)  # what is left over must not show
     recorder.replayed.clear()
     windows = [np.full(6, number, dtype=np.float32) for number in range(count)]
-    np.testing.assert_array_equal(batches(windows), [[6 * number, number] for number in range(count)])
+    found = batches(windows)
+    np.testing.assert_array_equal(found.windows, [[6 * number, number] for number in range(count)])
+    assert found.segments is not None
+    np.testing.assert_array_equal(found.segments[:, :, 0], windows)
     assert recorder.replayed == replayed
 
 
@@ -73,9 +79,15 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return directory
 
 
-def make_detector(checkpoint: Path, device: str, precision: str = "fp32") -> Detector:
-    values = {"checkpoint": str(checkpoint), "device": device, "precision": precision}
-    return Detector(ModelSettings.model_validate(values), LABELS, None)
+def make_engine(checkpoint: Path, device: str, precision: str = "fp32") -> TorchEngine:
+    return TorchEngine(model_settings(checkpoint, precision, device), None)
+
+
+def assert_close(found: Embeddings, expected: Embeddings, atol: float) -> None:
+    np.testing.assert_allclose(found.windows, expected.windows, atol=atol)
+    assert (found.segments is None) == (expected.segments is None)
+    if found.segments is not None and expected.segments is not None:
+        np.testing.assert_allclose(found.segments, expected.segments, atol=atol)
 
 
 def sounds() -> Iterator[NDArray[np.float32]]:
@@ -84,36 +96,36 @@ def sounds() -> Iterator[NDArray[np.float32]]:
         yield (random.standard_normal(frames) * 0.1).astype(np.float32)
 
 
-def test_whole_batches_give_what_the_detector_gives(checkpoint: Path) -> None:
-    detector = make_detector(checkpoint, "cpu")
+def test_whole_batches_give_what_the_engine_gives(checkpoint: Path) -> None:
+    engine = make_engine(checkpoint, "cpu")
     with torch.inference_mode():
-        batches = DeviceBatches(detector._embed_sounds, 480_000, CPU, Recorder(), sizes=(1, 4))
+        batches = CudaGraphRunner(engine._embed_sounds, 480_000, CPU, Recorder(), sizes=(1, 4))
         found = batches(list(sounds()))
-    np.testing.assert_allclose(found, detector.embed(list(sounds())), atol=2e-6)
+    assert_close(found, engine.embed(list(sounds())), atol=2e-6)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.05), ("fp16", 0.02)])
 def test_a_gpu_gives_what_the_cpu_gives(checkpoint: Path, precision: str, tolerance: float) -> None:
-    expected = make_detector(checkpoint, "cpu").embed(list(sounds()))
-    detector = make_detector(checkpoint, "cuda", precision)
-    assert detector._device_batches is not None, "the graphs were recorded"
+    expected = make_engine(checkpoint, "cpu").embed(list(sounds()))
+    engine = make_engine(checkpoint, "cuda", precision)
+    assert engine._graphs is not None, "the graphs were recorded"
     for count in (5, 1, 3, 5, 2):
-        found = detector.embed(list(sounds())[:count])
-        np.testing.assert_allclose(found, expected[:count], atol=tolerance)
+        found = engine.embed(list(sounds())[:count])
+        np.testing.assert_allclose(found.windows, expected.windows[:count], atol=tolerance)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_nothing_waits_for_the_gpu_but_reading_the_result(checkpoint: Path) -> None:
-    detector = make_detector(checkpoint, "cuda", "fp16")
+    engine = make_engine(checkpoint, "cuda", "fp16")
     batch = torch.zeros(2, 480_000, device="cuda")
     with torch.inference_mode():
-        detector._embed_sounds(batch)
+        engine._embed_sounds(batch)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            embeddings = detector._embed_sounds(batch)
+            embeddings = engine._embed_sounds(batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    assert embeddings.shape[0] == 2
+    assert embeddings.windows.shape[0] == 2

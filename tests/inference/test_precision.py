@@ -13,8 +13,8 @@ from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.detection.band_levels import band_levels
+from clapstream.inference.embedding_cache import EmbeddingCache
 from clapstream.inference.precision import choose_device, choose_precision, has_bf16, probe_cosine, probe_window
-from clapstream.inference.text_embeddings import EmbeddingCache
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""Labels into embeddings, and the cache that spares the text tower."""
+"""Labels into embeddings, and the cache that saves running the text tower."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from clapstream.config import LabelSet, LabelSettings
-from clapstream.inference.text_embeddings import TEMPLATES, EmbeddingCache, embed_label_set, prompt_texts
+from clapstream.inference.embedding_cache import EmbeddingCache
+from clapstream.inference.text_embeddings import TEMPLATES, embed_label_set, prompt_texts
 
 DIM = 8
 
@@ -90,10 +91,10 @@ def test_an_unwritable_cache_is_complained_of_once(tmp_path: Path, caplog: pytes
     assert embed_label_set(LABELS, cache, CountingEmbedder()).background.shape == (2, DIM)
     more = LABELS.model_copy(update={"background": (*LABELS.background, "rain on a roof")})
     assert embed_label_set(more, cache, CountingEmbedder()).background.shape == (3, DIM)
-    assert caplog.text.count("cannot be written") == 1
+    assert caplog.text.count("cannot write") == 1
 
 
-def test_a_sound_is_remembered_beside_the_texts_and_never_taken_for_one(tmp_path: Path) -> None:
+def test_kinds_of_embeddings_do_not_mix(tmp_path: Path) -> None:
     made: list[int] = []
 
     def embed() -> NDArray[np.float32]:
@@ -101,9 +102,9 @@ def test_a_sound_is_remembered_beside_the_texts_and_never_taken_for_one(tmp_path
         return np.full(DIM, len(made), dtype=np.float32)
 
     for _ in range(2):
-        cache = EmbeddingCache(tmp_path, "f")
-        texts = cache.embeddings(["probe"], CountingEmbedder())
-        np.testing.assert_array_equal(cache.sound("probe", embed), np.ones(DIM))
+        texts = EmbeddingCache(tmp_path, "f").embeddings(["probe"], CountingEmbedder())
+        cache = EmbeddingCache(tmp_path, "f", "probe")
+        np.testing.assert_array_equal(cache.embedding("probe", embed), np.ones(DIM))
         assert not np.array_equal(texts["probe"], np.ones(DIM))
     assert made == [1]
-    np.testing.assert_array_equal(cache.sound("another", embed), np.full(DIM, 2))
+    np.testing.assert_array_equal(cache.embedding("another", embed), np.full(DIM, 2))

@@ -1,4 +1,4 @@
-"""The thread that owns the model: newest wins, batches over sources, change of labels in order."""
+"""The model thread: newest wins, batches over sources, segments, what breaks."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ import pytest
 from numpy.typing import NDArray
 
 from clapstream.audio.position import StreamPosition
-from clapstream.config import LabelSet, load_settings
-from clapstream.inference.worker import ModelWorker, ScoredWindow
+from clapstream.inference.engine import Embeddings
+from clapstream.inference.worker import EmbeddedWindow, ModelWorker
 
 Floats = NDArray[np.float32]
 
 
-class LoudnessDetector:
-    """Scores a window by its first sample; `gate` holds a batch back until it is opened."""
+class FirstSampleEngine:
+    """Embeds a window as its first sample; `gate` holds a batch back until it is opened."""
+
+    checkpoint = "test"
+    runs_on = "nothing"
 
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.gate.set()
+        self.has_segments = False
         self.batches: list[int] = []
-        self.factor = 1.0
         self.threads: set[int] = set()
 
-    def score(self, windows: Sequence[Floats], positions: Sequence[StreamPosition]) -> Floats:
+    def embed(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Embeddings:
+        assert positions is not None
         assert [position.first_sample for position in positions] == [window[0] for window in windows]
         self.entered.set()
         self.gate.wait(10)
         self.batches.append(len(windows))
         self.threads.add(threading.get_ident())
-        return np.array([[window[0] * self.factor] for window in windows], dtype=np.float32)
-
-    def relabel(self, label_set: LabelSet) -> None:
-        self.entered.set()
-        self.gate.wait(10)
-        if len(label_set.labels) == 1:
-            raise ValueError("one label only")
-        self.factor = -1.0
+        found = np.array([[window[0]] for window in windows], dtype=np.float32)
+        return Embeddings(found, np.stack([found, -found], axis=1) if self.has_segments else None)
 
 
 def window(value: float) -> Floats:
@@ -52,16 +50,16 @@ def place(first_sample: int) -> StreamPosition:
     return StreamPosition("a stream", first_sample)
 
 
-async def with_worker(body: Callable[[ModelWorker, LoudnessDetector], object]) -> None:
-    detector = LoudnessDetector()
-    worker = ModelWorker(lambda: detector)
+async def with_worker(body: Callable[[ModelWorker, FirstSampleEngine], object]) -> None:
+    engine = FirstSampleEngine()
+    worker = ModelWorker(lambda: engine)
     ready: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(worker.run(ready.set_result))
     await asyncio.wait_for(ready, 10)
     try:
-        await asyncio.wait_for(body(worker, detector), 20)  # type: ignore[arg-type]
+        await asyncio.wait_for(body(worker, engine), 20)  # type: ignore[arg-type]
     finally:
-        detector.gate.set()
+        engine.gate.set()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -73,115 +71,85 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_newest_replaces_unread_and_says_so() -> None:
-    async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
+    async def body(worker: ModelWorker, engine: FirstSampleEngine) -> None:
         results: list[float] = []
 
-        def deliver(scored: ScoredWindow) -> None:
-            results.append(float(scored.scores[0]))
+        def deliver(embedded: EmbeddedWindow) -> None:
+            results.append(float(embedded.embedding[0]))
 
-        detector.gate.clear()
+        engine.gate.clear()
         assert worker.offer("hall", window(1), place(1), deliver) is False
-        await until(detector.entered.is_set)
+        await until(engine.entered.is_set)
         assert worker.offer("hall", window(2), place(2), deliver) is False
         assert worker.offer("hall", window(3), place(3), deliver) is True
         assert worker.offer("yard", window(4), place(4), deliver) is False
-        detector.gate.set()
+        engine.gate.set()
         await until(lambda: len(results) == 3)
         assert results == [1.0, 3.0, 4.0]
-        assert detector.batches == [1, 2]
-        assert len(detector.threads) == 1
-        assert threading.get_ident() not in detector.threads
+        assert engine.batches == [1, 2]
+        assert len(engine.threads) == 1
+        assert threading.get_ident() not in engine.threads
 
     asyncio.run(with_worker(body))
 
 
 def test_a_withdrawn_window_is_never_delivered() -> None:
-    async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
-        results: list[ScoredWindow] = []
-        detector.gate.clear()
+    async def body(worker: ModelWorker, engine: FirstSampleEngine) -> None:
+        results: list[EmbeddedWindow] = []
+        engine.gate.clear()
         worker.offer("hall", window(1), place(1), results.append)
-        await until(detector.entered.is_set)
+        await until(engine.entered.is_set)
         worker.offer("hall", window(2), place(2), results.append)
         worker.withdraw("hall")
         worker.offer("yard", window(3), place(3), results.append)
-        detector.gate.set()
+        engine.gate.set()
         await until(lambda: len(results) == 2)
-        assert [float(result.scores[0]) for result in results] == [1.0, 3.0]
+        assert [float(result.embedding[0]) for result in results] == [1.0, 3.0]
 
     asyncio.run(with_worker(body))
 
 
-def test_labels_change_between_the_last_old_and_the_first_new_result() -> None:
-    async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
-        news: list[object] = []
-        detector.gate.clear()
-        worker.offer("hall", window(1), place(1), lambda scored: news.append(float(scored.scores[0])))
-        await until(detector.entered.is_set)
-        change = asyncio.create_task(worker.relabel(load_settings(None).labels, lambda: news.append("changed")))
-        await asyncio.sleep(0.02)
-        worker.offer("hall", window(2), place(2), lambda scored: news.append(float(scored.scores[0])))
-        detector.gate.set()
-        await change
-        await until(lambda: len(news) == 3)
-        assert news == [1.0, "changed", -2.0]
-
-    asyncio.run(with_worker(body))
-
-
-def test_a_refused_change_of_labels_is_raised_and_scoring_goes_on() -> None:
-    async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
-        labels = load_settings(None).labels
-        one = labels.model_copy(update={"labels": labels.labels[:1]})
-        with pytest.raises(ValueError, match="one label only"):
-            await worker.relabel(one, lambda: None)
-        results: list[ScoredWindow] = []
-        worker.offer("hall", window(5), place(5), results.append)
+def test_each_window_gets_its_own_segments() -> None:
+    async def body(worker: ModelWorker, engine: FirstSampleEngine) -> None:
+        results: list[EmbeddedWindow] = []
+        worker.offer("hall", window(1), place(1), results.append)
         await until(lambda: len(results) == 1)
-        assert float(results[0].scores[0]) == 5.0
+        assert results[0].segments is None, "this engine has none"
+        engine.has_segments = True
+        engine.gate.clear()
+        engine.entered.clear()
+        worker.offer("hall", window(2), place(2), results.append)
+        await until(engine.entered.is_set)
+        worker.offer("hall", window(3), place(3), results.append)
+        worker.offer("yard", window(4), place(4), results.append)
+        engine.gate.set()
+        await until(lambda: len(results) == 4)
+        segments = [result.segments.tolist() for result in results[1:] if result.segments is not None]
+        assert segments == [[[2.0], [-2.0]], [[3.0], [-3.0]], [[4.0], [-4.0]]]
 
     asyncio.run(with_worker(body))
 
 
 def test_what_breaks_in_the_thread_is_raised_by_run() -> None:
-    def load() -> LoudnessDetector:
+    def load() -> FirstSampleEngine:
         raise RuntimeError("no such checkpoint")
 
     async def body() -> None:
         with pytest.raises(RuntimeError, match="no such checkpoint"):
-            await ModelWorker(load).run(lambda detector: None)
+            await ModelWorker(load).run(lambda engine: None)
 
     asyncio.run(body())
 
 
 def test_the_beat_stops_while_a_batch_hangs() -> None:
-    async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
-        detector.gate.clear()
-        worker.offer("hall", window(1), place(1), lambda scored: None)
-        await until(detector.entered.is_set)
+    async def body(worker: ModelWorker, engine: FirstSampleEngine) -> None:
+        engine.gate.clear()
+        worker.offer("hall", window(1), place(1), lambda embedded: None)
+        await until(engine.entered.is_set)
         first = worker.seconds_since_beat
         await asyncio.sleep(0.05)
         assert worker.seconds_since_beat >= first + 0.05
-        assert worker.hangs(0.05) and not worker.hangs(60.0)
-        detector.gate.set()
+        engine.gate.set()
         await until(lambda: worker.seconds_since_beat < 0.05)
-
-    asyncio.run(with_worker(body))
-
-
-def test_embedding_labels_for_a_while_is_not_hanging() -> None:
-    async def body(worker: ModelWorker, detector: LoudnessDetector) -> None:
-        detector.gate.clear()
-        change = asyncio.create_task(worker.relabel(load_settings(None).labels, lambda: None))
-        await until(detector.entered.is_set)
-        await asyncio.sleep(0.05)
-        assert not worker.hangs(0.05)
-        detector.gate.set()
-        await change
-        detector.entered.clear()
-        detector.gate.clear()
-        worker.offer("hall", window(1), place(1), lambda scored: None)
-        await until(detector.entered.is_set)
-        await asyncio.sleep(0.05)
-        assert worker.hangs(0.05), "the patience was for the labels"
 
     asyncio.run(with_worker(body))

@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from clapstream.audio.position import StreamPosition
 from clapstream.cli import main
 from clapstream.daemon import build
-from clapstream.inference.torch_engine import Detector
+from clapstream.inference.engine import Embeddings
+from clapstream.inference.torch_engine import TorchEngine
 
 FAULT_VARIABLE = "CLAPSTREAM_FAULT"
 
 
-class FaultyDetector(Detector):
+class FaultyEngine(TorchEngine):
     """The real one on a device with moods."""
 
-    def score(
+    def embed(
         self, windows: Sequence[NDArray[np.float32]], positions: Sequence[StreamPosition] | None = None
-    ) -> NDArray[np.float32]:
-        """Score as usual, after the fault."""
+    ) -> Embeddings:
+        """Embed as usual, after the fault."""
         fault, _, seconds = Path(os.environ[FAULT_VARIABLE]).read_text(encoding="utf-8").partition(" ")
         if fault == "hang":
             time.sleep(3600.0)
@@ -36,9 +37,9 @@ class FaultyDetector(Detector):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if fault == "slow":
             time.sleep(float(seconds))
-        return super().score(windows, positions)
+        return super().embed(windows, positions)
 
 
 if __name__ == "__main__":
-    build.Detector = FaultyDetector  # type: ignore[misc]
+    build.TorchEngine = FaultyEngine  # type: ignore[misc]
     sys.exit(main())

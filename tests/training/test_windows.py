@@ -11,7 +11,7 @@ for package in ("inflect", "onnx", "onnxruntime", "scipy", "soxr", "transformers
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
 from clapstream.config import LabelSet, LabelSettings
-from clapstream.detection.scorer import Calibration
+from clapstream.detection.scorer import PlattScaling
 from training import morphs
 from training.calibrate import HIGHEST_START, START, fit, quieten
 from training.compose import MOST_EVENTS, Window, place, repeat_events
@@ -97,7 +97,7 @@ def test_a_label_that_backgrounds_are_taken_for_is_made_less_eager_before_all_ar
         scene = Scene("wind", background, np.zeros(0, np.float32), ())
         return scene, HeardScene(spans, np.zeros((4, 2), np.float32)), np.array([[thunder, doorbell]] * 4)
 
-    fitted = Calibration(slope=1.0, offset=0.0)
+    fitted = PlattScaling(slope=1.0, offset=0.0)
     starts, found = quieten(labels, [minute(1.0, -3.0)] * 3, fitted, most=0)
     assert found == fitted
     assert [label.start for label in starts.labels] == [0.75, 0.6]  # 1 / (1 + exp(-1)) is 0.73

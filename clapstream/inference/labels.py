@@ -1,0 +1,82 @@
+"""Makes label sets ready to score: texts are embedded, and scores scaled as the checkpoint says."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clapstream.clap.collapse import collapsed_pairs
+from clapstream.clap.hub import CheckpointError, CheckpointSource
+from clapstream.clap.weights import open_weights
+from clapstream.config import LabelSet, ModelSettings
+from clapstream.detection.detector import ListenedLabels
+from clapstream.detection.rules import event_rules
+from clapstream.detection.scorer import PlattScaling, Scorer
+from clapstream.inference.embedding_cache import EmbeddingCache
+from clapstream.inference.fingerprint import CALIBRATION_NAME, checkpoint_fingerprint
+from clapstream.inference.text_embeddings import LabelEmbeddings, embed_label_set, embed_texts
+
+_logger = logging.getLogger(__name__)
+
+
+class LabelEmbedder:
+    """Embeds the label sets of one checkpoint. For one thread, which need not be the one that embeds windows.
+
+    The text tower is loaded only when the cache in `cache_directory` lacks a text. Raises CheckpointError for a
+    checkpoint that cannot be used.
+    """
+
+    def __init__(self, model: ModelSettings, cache_directory: Path | None) -> None:
+        self._source = CheckpointSource(model.checkpoint, revision=model.revision)
+        self._cache = EmbeddingCache(cache_directory, checkpoint_fingerprint(self._source, cache_directory))
+        self._logit_scale = _read_logit_scale(self._source)
+        self._scaling = _read_platt_scaling(self._source)
+
+    def listened_labels(self, label_set: LabelSet) -> ListenedLabels:
+        """The rules and the scorer of a label set; warns of labels that the checkpoint cannot tell apart."""
+        embeddings = embed_label_set(label_set, self._cache, functools.partial(embed_texts, self._source))
+        self._warn_of_collapsed(label_set, embeddings)
+        scorer = Scorer(embeddings.prompts, embeddings.background, self._logit_scale, self._scaling)
+        return ListenedLabels(event_rules(label_set), scorer)
+
+    def _warn_of_collapsed(self, label_set: LabelSet, embeddings: LabelEmbeddings) -> None:
+        names = [label.name for label in label_set.labels]
+        means = np.stack([rows.mean(axis=0) for rows in embeddings.prompts])
+        pairs = collapsed_pairs(torch.from_numpy(means), names)
+        if pairs:
+            first, second, cosine = pairs[0]
+            _logger.warning(
+                "checkpoint %s cannot separate %d of %d label pairs; the closest are %r and %r (cosine of their "
+                "texts %.3f)",
+                self._source.name,
+                len(pairs),
+                math.comb(len(names), 2),
+                first,
+                second,
+                cosine,
+            )
+
+
+def _read_logit_scale(source: CheckpointSource) -> float:
+    """What cosines are multiplied by before the softmax; the checkpoint has its logarithm."""
+    weights = open_weights(source)
+    if "logit_scale_a" not in weights.shapes:
+        raise CheckpointError(f"{weights.location}: has no logit_scale_a; it is no whole CLAP")
+    return weights.read("logit_scale_a").float().exp().item()
+
+
+def _read_platt_scaling(source: CheckpointSource) -> PlattScaling:
+    path = source.find(CALIBRATION_NAME)
+    if path is None:
+        return PlattScaling()
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return PlattScaling(slope=float(values["slope"]), offset=float(values["offset"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: needs the numbers slope and offset: {error}") from error
