@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clapstream.config.file import ConfigFile
+from clapstream.config.label_settings import LabelSet, LabelSettings
 from clapstream.config.labels_file import labels_file, read_labels, window_settings
 from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.paths import default_config_directory
@@ -18,8 +19,6 @@ from clapstream.config.problems import ConfigError, Problem
 from clapstream.config.secret_files import explain_unreadable
 from clapstream.config.settings import (
     GateSettings,
-    LabelSet,
-    LabelSettings,
     MainFile,
     ModelSettings,
     Settings,

@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clapstream.config.file import ConfigFile
+from clapstream.config.label_settings import LabelDefaults, LabelSet, LabelSettings, LabelsFile
 from clapstream.config.paths import FilePath, default_config_directory
 from clapstream.config.problems import ConfigError
-from clapstream.config.settings import LabelDefaults, LabelSet, LabelSettings, LabelsFile, WindowSettings
+from clapstream.config.settings import WindowSettings
 from clapstream.config.yaml_reader import Location, Value
 
 

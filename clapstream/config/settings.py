@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from clapstream.config.fields import (
     Revision,
-    Score,
     Text,
     check_mapping,
     check_model_device,
@@ -22,6 +21,7 @@ from clapstream.config.fields import (
     host_name_when_null,
     tuple_from_list,
 )
+from clapstream.config.label_settings import LabelSet
 from clapstream.config.mqtt_settings import MqttSettings
 from clapstream.config.paths import DirectoryPath, FilePath, check_checkpoint, user_directory
 from clapstream.config.section import Section
@@ -72,49 +72,6 @@ class GateSettings(Section):
     check_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
 
 
-class LabelDefaults(Section):
-    """What a label inherits: thresholds (0..1), windows in a row that confirm it, seconds it holds on.
-
-    `always_score` turns the gate off: no window may then be taken for nothing without being scored.
-    """
-
-    start: Score = 0.6
-    stop: Score = Field(default=0.4, validate_default=True)
-    confirm_windows: int = Field(default=1, ge=1)
-    hold_seconds: float = Field(default=5.0, ge=0.0, le=3600.0)
-    always_score: bool = False
-
-    @field_validator("stop")
-    @classmethod
-    def _check_stop(cls, stop: float, info: ValidationInfo) -> float:
-        start = info.data.get("start")
-        if start is not None and stop >= start:
-            raise ValueError(f"must be below start ({start:g})")
-        return stop
-
-
-class LabelSettings(LabelDefaults):
-    """A label. Without prompts its name is the prompt, put into templates."""
-
-    name: Text
-    prompts: Annotated[tuple[Text, ...], BeforeValidator(tuple_from_list)] = ()
-
-    @property
-    def slug(self) -> str:
-        """Topic-safe form of the name."""
-        return slugify(self.name)
-
-
-BackgroundPrompts = Annotated[tuple[Text, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
-
-
-class LabelSet(Section):
-    """The labels, and the prompts for everything that is not a label."""
-
-    labels: Annotated[tuple[LabelSettings, ...], Field(min_length=1)]
-    background: BackgroundPrompts
-
-
 class _MainKeys(Section):
     node: Annotated[Text, BeforeValidator(host_name_when_null)] = Field(default=None, validate_default=True)
     sources: Annotated[
@@ -156,11 +113,3 @@ class Settings(_MainKeys):
         urls = [source.url_file for source in self.sources if isinstance(source, StreamSettings)]
         login = [] if self.mqtt is None else [self.mqtt.password_file]
         return tuple(path for path in (*login, *urls) if path is not None)
-
-
-class LabelsFile(Section):
-    """The keys of labels.yaml, entries still as they were written. Without `background` the packaged one counts."""
-
-    defaults: Annotated[LabelDefaults, BeforeValidator(defaults_when_empty)] = LabelDefaults()
-    labels: Annotated[tuple[Any, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
-    background: BackgroundPrompts | None = None
