@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -52,6 +53,23 @@ class LabelSet(Section):
 
     labels: Annotated[tuple[LabelSettings, ...], Field(min_length=1)]
     background: BackgroundPrompts
+
+    def find(self, name: str) -> LabelSettings | None:
+        """The label of this name, else the only one whose name has the same topic-safe form, else None."""
+        same_name = [label for label in self.labels if label.name == name]
+        same_slug = [label for label in self.labels if label.slug == slugify(name)]
+        return next((found[0] for found in (same_name, same_slug) if len(found) == 1), None)
+
+    def only(self, names: Iterable[str]) -> LabelSet:
+        """The labels of these names, in the order of this set; KeyError for a name that `find` does not find."""
+        chosen = set()
+        for name in names:
+            if (label := self.find(name)) is None:
+                raise KeyError(name)
+            chosen.add(label.slug)
+        return LabelSet(
+            labels=tuple(label for label in self.labels if label.slug in chosen), background=self.background
+        )
 
 
 class LabelsFile(Section):

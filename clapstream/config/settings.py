@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
@@ -72,6 +72,14 @@ class GateSettings(Section):
     check_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
 
 
+class HasSlug(Protocol):
+    """A source, as it is known by."""
+
+    @property
+    def slug(self) -> str:
+        """Topic-safe form of its name."""
+
+
 class _MainKeys(Section):
     node: Annotated[Text, BeforeValidator(host_name_when_null)] = Field(default=None, validate_default=True)
     sources: Annotated[
@@ -106,6 +114,29 @@ class Settings(_MainKeys):
     """Everything the daemon needs to know, labels included."""
 
     labels: LabelSet
+    """The common labels: those of every source without labels of its own."""
+    label_files: dict[Path, LabelSet] = Field(default_factory=dict)
+    """The label files that sources name, by their path."""
+
+    def labels_of(self, source: HasSlug) -> LabelSet:
+        """What the source with this slug listens for; the common labels if these settings have no such source.
+
+        Raises KeyError for a label or a label file that these settings lack, which those from files never do.
+        """
+        own = next((each.labels for each in self.sources if each.slug == source.slug), None)
+        if own is None:
+            return self.labels
+        return self.label_files[own] if isinstance(own, Path) else self.labels.only(own)
+
+    @property
+    def source_labels(self) -> dict[str, LabelSet]:
+        """What each source listens for, by its slug."""
+        return {source.slug: self.labels_of(source) for source in self.sources}
+
+    def restart_needed_for(self, changed: Settings) -> list[str]:
+        """Keys in which other settings differ so that a restart is needed: in more than labels."""
+        ours, theirs = (settings.model_copy(update=_without_labels(settings)) for settings in (self, changed))
+        return [key for key in MainFile.model_fields if getattr(ours, key) != getattr(theirs, key)]
 
     @property
     def secret_files(self) -> tuple[Path, ...]:
@@ -113,3 +144,10 @@ class Settings(_MainKeys):
         urls = [source.url_file for source in self.sources if isinstance(source, StreamSettings)]
         login = [] if self.mqtt is None else [self.mqtt.password_file]
         return tuple(path for path in (*login, *urls) if path is not None)
+
+
+def _without_labels(settings: Settings) -> dict[str, Any]:
+    return {
+        "labels": None,
+        "sources": tuple(source.model_copy(update={"labels": None}) for source in settings.sources),
+    }
