@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from clapstream.audio.av_frames import AV_PACKAGE, av_is_installed
 from clapstream.audio.recording import recording_problem
 from clapstream.commands.reporting import OK, USAGE, complain, settings_or_complaints
 from clapstream.commands.settings_summary import summary
-from clapstream.config import RecordingSettings, SourceSettings, StreamSettings
+from clapstream.config import RecordingSettings, Settings, SourceSettings, StreamSettings
+from clapstream.config.advice import shortened
 from clapstream.config.secret_files import readable_by_everyone
 from clapstream.sinks.mqtt.delivery import delivery_notes
 from clapstream.sinks.mqtt.node_state import spool_path_of
@@ -35,11 +37,24 @@ def run(options: argparse.Namespace) -> int:
     for source in settings.sources:
         if not source.listening and settings.mqtt is None:
             complain(f"note: source {source.slug} does not listen and cannot be switched on, as mqtt is null")
+    if unused := _labels_without_source(settings):
+        complain(f"note: no source listens for these common labels: {shortened(unused)}")
     names = ", ".join(HIDDEN if may_hold_credentials(source.name) else source.name for source in settings.sources)
     print(f"OK: listens to {names}")
     for line in summary(settings):
         print(f"  {line}")
     return OK
+
+
+def _labels_without_source(settings: Settings) -> list[str]:
+    """Names of the common labels that no source listens for."""
+    used = {
+        label.slug
+        for source in settings.sources
+        if not isinstance(source.labels, Path)
+        for label in settings.labels_of(source).labels
+    }
+    return [label.name for label in settings.labels.labels if label.slug not in used]
 
 
 def source_problems(sources: Sequence[SourceSettings]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from clapstream.audio.file_reader import shown_name
 from clapstream.config import (
@@ -14,6 +15,7 @@ from clapstream.config import (
     SourceSettings,
     StreamSettings,
 )
+from clapstream.config.advice import shortened
 from clapstream.urls import HIDDEN, may_hold_credentials, shown_url
 
 
@@ -25,7 +27,7 @@ def summary(settings: Settings) -> Iterator[str]:
     ]
     for index, source in enumerate(settings.sources):
         name, kind = (word.ljust(width) for word, width in zip(_name_and_type(source), widths, strict=True))
-        yield f"{'' if index else 'sources':<12} {name}  {kind}  {', '.join(_details(source))}"
+        yield f"{'' if index else 'sources':<12} {name}  {kind}  {', '.join(_details(source, settings))}"
     labels = settings.labels
     yield f"labels       {len(labels.labels)}, against {len(labels.background)} background prompts"
     window = settings.window
@@ -41,8 +43,8 @@ def _name_and_type(source: SourceSettings) -> tuple[str, str]:
     return _shown(source.name), source.type
 
 
-def _details(source: SourceSettings) -> Iterator[str]:
-    """Give where the sound comes from, and what differs from the defaults."""
+def _details(source: SourceSettings, settings: Settings) -> Iterator[str]:
+    """Give where the sound comes from, what differs from the defaults, and which labels it listens for."""
     match source:
         case MicrophoneSettings():
             yield "default device" if source.device is None else f"device {_shown(str(source.device))}"
@@ -57,6 +59,20 @@ def _details(source: SourceSettings) -> Iterator[str]:
             yield from [f"over {source.transport.upper()}"] * (source.transport != "auto")
     yield from [f"channel {source.channel}"] * (source.channel != "mix")
     yield from ["off until it is switched on"] * (not source.listening)
+    yield _labels(source, settings)
+
+
+def _labels(source: SourceSettings, settings: Settings) -> str:
+    """Which labels a source listens for."""
+    names = [label.name for label in settings.labels_of(source).labels]
+    match source.labels:
+        case None:
+            return "the common labels"
+        case Path():
+            plural = "s" if len(names) > 1 else ""
+            return f"{len(names)} label{plural} of {_shown(shown_name(source.labels))}"
+        case _:
+            return f"labels {shortened([_shown(name) for name in names])}"
 
 
 def _connection(mqtt: MqttSettings, node_slug: str) -> Iterator[str]:

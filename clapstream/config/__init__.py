@@ -1,7 +1,7 @@
-"""Reads the configuration: two YAML files and a few environment variables become `Settings`, or all that is wrong.
+"""Reads the configuration: clapstream.yaml, its label files and a few environment variables become `Settings`.
 
-Everything that is wrong in either file is found in one go; each problem names the file, the line, the field and
-what is allowed there.
+Every mistake in any of the files is found in one go; each problem names the file, the line, the field and what is
+allowed there.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clapstream.config.file import ConfigFile
-from clapstream.config.labels_file import labels_file, read_labels, window_settings
+from clapstream.config.label_files import LabelFiles
+from clapstream.config.label_settings import LabelSet, LabelSettings
 from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.paths import default_config_directory
 from clapstream.config.problems import ConfigError, Problem
 from clapstream.config.secret_files import explain_unreadable
 from clapstream.config.settings import (
     GateSettings,
-    LabelSet,
-    LabelSettings,
     MainFile,
     ModelSettings,
     Settings,
@@ -68,9 +67,11 @@ OVERRIDES = {
 def load_settings(
     path: Path | None = None, environment: Mapping[str, str] | None = None, *, sources_may_fail: bool = False
 ) -> Settings:
-    """Read a clapstream.yaml (None: the packaged one) and its labels file; raises `ConfigError`.
+    """Read a clapstream.yaml (None: the packaged one) and its label files; raises `ConfigError`.
 
-    With `sources_may_fail` some sources, not all, may lack their file: they then fail as they are listened to.
+    With `sources_may_fail` some sources, not all, may lack their recording or the file of their URL: they then fail
+    as they are opened. A missing label file is always an error: without it the source would be announced with
+    labels that are not its own.
     """
     environment = os.environ if environment is None else environment
     path = path if path is not None else default_config_directory() / "clapstream.yaml"
@@ -93,13 +94,14 @@ def _load(path: Path, environment: Mapping[str, str], *, sources_may_fail: bool 
     _check_sources(main)
     if keys is not None and keys.mqtt is not None:
         _check_login(main, keys.mqtt, environment)
-    labels = labels_file(main, environment)
-    label_set = None if labels is None else read_labels(labels, window_settings(main))
-    problems = [problem for file in (main, labels) if file is not None for problem in file.sorted_problems()]
-    if problems or keys is None or label_set is None:
+    label_files = LabelFiles(main, environment)
+    common = label_files.read_common()
+    of_sources = label_files.read_of_sources(common)
+    problems = [problem for file in (main, *label_files.files) for problem in file.sorted_problems()]
+    if problems or keys is None or common is None:
         raise ConfigError(problems)
     shared = {name: getattr(keys, name) for name in type(keys).model_fields if name != "labels"}
-    return Settings(labels=label_set, **shared)
+    return Settings(labels=common, label_files=of_sources, **shared)
 
 
 def _check_sources(main: ConfigFile) -> None:

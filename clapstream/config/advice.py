@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clapstream.config.yaml_reader import Location
+from clapstream.slugs import slugify
 from clapstream.urls import may_hold_credentials
 
 _BROKER = "write mqtt: {host: HOST, port: 1883, username: USER, password_file: FILE}, or null for no MQTT"
@@ -59,6 +60,8 @@ def advice(location: Location, value: Any) -> str:
         return "" if isinstance(value, (list, tuple)) else _SOURCES
     if location[:1] == ("sources",) and len(location) == 2:
         return _STREAM if _is_url(value) else _SOURCES
+    if location[:1] == ("sources",) and location[-1] == "labels" and isinstance(value, str) and not _is_url(value):
+        return "a list names common labels, as in [dog barking, doorbell]"
     if location[:1] == ("sources",) and location[-1] == "type" and isinstance(value, dict):
         kind = value.get("type")
         if isinstance(kind, str) and kind.lower() in _SOURCE_TYPES:
@@ -80,6 +83,21 @@ def explain_unknown_key(key: str, known: Sequence[str]) -> str:
     elif meant == "password_file" and meant in known:
         suggestion += "it names a file that holds the password; "
     return f"is not known; {suggestion}known here: {', '.join(known)}"
+
+
+def explain_unknown_label(name: str, known: Sequence[str]) -> str:
+    """What to write instead of a name that is not among those of the common labels."""
+    by_slug = {slugify(each): each for each in known}
+    slug = slugify(name)
+    nearest = difflib.get_close_matches(slug, by_slug, n=1) or [each for each in by_slug if slug in each]
+    suggestion = f"did you mean {by_slug[nearest[0]]}? " if nearest else ""
+    return f"{suggestion}allowed are {shortened(known)}"
+
+
+def shortened(names: Sequence[str], most: int = 10) -> str:
+    """The names, or the first of them and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:most])} and {more} more"
 
 
 def _is_url(value: Any) -> bool:

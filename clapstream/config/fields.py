@@ -8,10 +8,19 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    TypeAdapter,
+    ValidationInfo,
+)
 
 from clapstream.config.addresses import check_broker_host, check_stream_url
-from clapstream.config.paths import FileContext, SourceFilePath, sources_may_fail
+from clapstream.config.paths import FileContext, FilePath, SourceFilePath, sources_may_fail
 from clapstream.config.plain_values import written_text
 from clapstream.config.secret_files import explain_unreadable, read_secret
 
@@ -78,6 +87,20 @@ def check_channel(value: Any) -> Any:
     if value in ("mix", "left", "right") or _is_index(value, MOST_CHANNELS):
         return value
     raise ValueError(f"must be mix, left, right or a channel index from 0 to {MOST_CHANNELS - 1}")
+
+
+def _check_source_labels(value: Any, info: ValidationInfo) -> Any:
+    """What one source listens for: None, a label file, or names out of the common labels."""
+    value = written_text(tuple_from_list(value))
+    if value is None:
+        return None
+    if value == ():
+        raise ValueError("must name at least one label; null listens for the common labels")
+    if isinstance(value, tuple):
+        return _NAMES.validate_python(value, strict=True, context=info.context)
+    if isinstance(value, (str, Path)):
+        return _FILE.validate_python(value, strict=True, context=info.context)
+    raise ValueError("must be a label file or a list of names of common labels")
 
 
 def _check_url(url: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -167,6 +190,9 @@ Host = Annotated[str, Field(max_length=300), FromNumber, AfterValidator(check_br
 Username = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_check_username)]
 Revision = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_revision)]
 UrlFile = Annotated[SourceFilePath, AfterValidator(_check_url_file)]
+_NAMES = TypeAdapter(tuple[Text, ...])
+_FILE = TypeAdapter(FilePath)
+SourceLabels = Annotated[Path | tuple[str, ...] | None, PlainValidator(_check_source_labels)]
 SecretUrl = Annotated[
     SecretStr,
     BeforeValidator(lambda value: SecretStr(value) if isinstance(value, str) else value),

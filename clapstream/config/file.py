@@ -9,12 +9,13 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from clapstream.config.label_settings import LabelDefaults
 from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.paths import FileContext
 from clapstream.config.plain_values import number_or_text, written_text
 from clapstream.config.problems import Problem, dotted, explain
 from clapstream.config.section import Section
-from clapstream.config.settings import GateSettings, LabelDefaults, ModelSettings, WindowSettings
+from clapstream.config.settings import GateSettings, ModelSettings, WindowSettings
 from clapstream.config.source_settings import SourceSettings
 from clapstream.config.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
 from clapstream.slugs import slugify

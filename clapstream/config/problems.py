@@ -104,7 +104,7 @@ def explain(error: ErrorDetails, location: Location, known_keys: Iterable[str], 
         may_show = False
     message = _message(error, may_show)
     if message.startswith("must ") and may_show:
-        message += _given(value)
+        message += given(value)
     instead = advice(location, value)
     return f"{message}; {instead}" if instead else message
 
@@ -127,7 +127,7 @@ def _message(error: ErrorDetails, may_show: bool) -> str:
     return error["msg"].replace("Input should be", "must be")
 
 
-def _given(value: Any) -> str:
+def given(value: Any) -> str:
     """`, not 'slow'`: the value that was given, unless it is long or structured."""
     if value is None:
         return ", not null"

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from clapstream.config.fields import (
     Revision,
-    Score,
     Text,
     check_mapping,
     check_model_device,
@@ -22,6 +21,7 @@ from clapstream.config.fields import (
     host_name_when_null,
     tuple_from_list,
 )
+from clapstream.config.label_settings import LabelSet
 from clapstream.config.mqtt_settings import MqttSettings
 from clapstream.config.paths import DirectoryPath, FilePath, check_checkpoint, user_directory
 from clapstream.config.section import Section
@@ -72,47 +72,12 @@ class GateSettings(Section):
     check_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
 
 
-class LabelDefaults(Section):
-    """What a label inherits: thresholds (0..1), windows in a row that confirm it, seconds it holds on.
-
-    `always_score` turns the gate off: no window may then be taken for nothing without being scored.
-    """
-
-    start: Score = 0.6
-    stop: Score = Field(default=0.4, validate_default=True)
-    confirm_windows: int = Field(default=1, ge=1)
-    hold_seconds: float = Field(default=5.0, ge=0.0, le=3600.0)
-    always_score: bool = False
-
-    @field_validator("stop")
-    @classmethod
-    def _check_stop(cls, stop: float, info: ValidationInfo) -> float:
-        start = info.data.get("start")
-        if start is not None and stop >= start:
-            raise ValueError(f"must be below start ({start:g})")
-        return stop
-
-
-class LabelSettings(LabelDefaults):
-    """A label. Without prompts its name is the prompt, put into templates."""
-
-    name: Text
-    prompts: Annotated[tuple[Text, ...], BeforeValidator(tuple_from_list)] = ()
+class HasSlug(Protocol):
+    """A source, as it is known by."""
 
     @property
     def slug(self) -> str:
-        """Topic-safe form of the name."""
-        return slugify(self.name)
-
-
-BackgroundPrompts = Annotated[tuple[Text, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
-
-
-class LabelSet(Section):
-    """The labels, and the prompts for everything that is not a label."""
-
-    labels: Annotated[tuple[LabelSettings, ...], Field(min_length=1)]
-    background: BackgroundPrompts
+        """Topic-safe form of its name."""
 
 
 class _MainKeys(Section):
@@ -149,6 +114,29 @@ class Settings(_MainKeys):
     """Everything the daemon needs to know, labels included."""
 
     labels: LabelSet
+    """The common labels: those of every source without labels of its own."""
+    label_files: dict[Path, LabelSet] = Field(default_factory=dict)
+    """The label files that sources name, by their path."""
+
+    def labels_of(self, source: HasSlug) -> LabelSet:
+        """What the source with this slug listens for; the common labels if these settings have no such source.
+
+        Raises KeyError for a label or a label file that these settings lack, which those from files never do.
+        """
+        own = next((each.labels for each in self.sources if each.slug == source.slug), None)
+        if own is None:
+            return self.labels
+        return self.label_files[own] if isinstance(own, Path) else self.labels.only(own)
+
+    @property
+    def source_labels(self) -> dict[str, LabelSet]:
+        """What each source listens for, by its slug."""
+        return {source.slug: self.labels_of(source) for source in self.sources}
+
+    def restart_needed_for(self, changed: Settings) -> list[str]:
+        """Keys in which other settings differ so that a restart is needed: in more than labels."""
+        ours, theirs = (settings.model_copy(update=_without_labels(settings)) for settings in (self, changed))
+        return [key for key in MainFile.model_fields if getattr(ours, key) != getattr(theirs, key)]
 
     def labels_of(self, source_slug: str) -> LabelSet:
         """What a source listens for."""
@@ -162,9 +150,8 @@ class Settings(_MainKeys):
         return tuple(path for path in (*login, *urls) if path is not None)
 
 
-class LabelsFile(Section):
-    """The keys of labels.yaml, entries still as they were written. Without `background` the packaged one counts."""
-
-    defaults: Annotated[LabelDefaults, BeforeValidator(defaults_when_empty)] = LabelDefaults()
-    labels: Annotated[tuple[Any, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
-    background: BackgroundPrompts | None = None
+def _without_labels(settings: Settings) -> dict[str, Any]:
+    return {
+        "labels": None,
+        "sources": tuple(source.model_copy(update={"labels": None}) for source in settings.sources),
+    }

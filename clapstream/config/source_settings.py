@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from clapstream.config.fields import SecretUrl, Text, UrlFile, check_channel, check_device, on_or_off, read_url
+from clapstream.config.fields import (
+    SecretUrl,
+    SourceLabels,
+    Text,
+    UrlFile,
+    check_channel,
+    check_device,
+    on_or_off,
+    read_url,
+)
 from clapstream.config.paths import SourceFilePath, sources_may_fail
 from clapstream.config.section import Section
 from clapstream.slugs import slugify
@@ -16,6 +25,8 @@ class _Source(Section):
     name: Text
     listening: Annotated[bool, BeforeValidator(on_or_off)] = True
     """Until the source is switched over MQTT, which is remembered."""
+    labels: SourceLabels = None
+    """A label file, or names out of the common labels; None listens for the common labels."""
 
     @property
     def slug(self) -> str:

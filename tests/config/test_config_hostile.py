@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support import hostile
 
 from clapstream.config import ConfigError, Settings, load_settings
+from clapstream.config.label_settings import LabelSettings, LabelsFile
 from clapstream.config.mqtt_settings import MqttSettings
-from clapstream.config.settings import LabelSettings, LabelsFile, MainFile, WindowSettings
+from clapstream.config.settings import MainFile, WindowSettings
 from clapstream.config.source_settings import RecordingSettings
 
 KEYS = sorted(

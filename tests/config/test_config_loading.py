@@ -22,6 +22,7 @@ from clapstream.config import (
     load_settings,
 )
 from clapstream.config.fields import host_name_when_null
+from clapstream.config.settings import MainFile
 from clapstream.urls import shown_url
 
 LABELS = "labels: [dog barking, doorbell]\nbackground: [a quiet room]\n"
@@ -65,7 +66,7 @@ class TestDefaults:
 
     def test_the_packaged_file_names_every_setting(self) -> None:
         written = yaml.safe_load((default_config_directory() / "clapstream.yaml").read_text(encoding="utf-8"))
-        assert set(written) == set(Settings.model_fields)
+        assert set(written) == set(MainFile.model_fields)
         for section in ("model", "window", "mqtt"):
             fields = type(getattr(load_settings(), section)).model_fields
             assert set(written[section]) == set(fields), section
@@ -457,7 +458,7 @@ mqtt: {port: high}
         main_file, labels_file = tmp_path / "clapstream.yaml", tmp_path / "labels.yaml"
         assert str(raised.value).splitlines() == [
             f"{main_file}:6: sources[1].pace: is not known; "
-            "known here: channel, channels, listening, live, name, rate_hz, type",
+            "known here: channel, channels, labels, listening, live, name, rate_hz, type",
             f"{main_file}:7: window.seconds: must be at most 10, not 20",
             f"{main_file}:8: mqtt.port: must be a whole number, not 'high'",
             f"{labels_file}:2: labels[0].stop: must be below start (0.2), not 0.4",

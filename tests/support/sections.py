@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
+from clapstream.config.label_settings import LabelDefaults, LabelSettings
 from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.section import Section
 from clapstream.config.settings import (
     GateSettings,
-    LabelDefaults,
-    LabelSettings,
     MainFile,
     ModelSettings,
     WindowSettings,
