@@ -138,9 +138,15 @@ class Settings(_MainKeys):
         ours, theirs = (settings.model_copy(update=_without_labels(settings)) for settings in (self, changed))
         return [key for key in MainFile.model_fields if getattr(ours, key) != getattr(theirs, key)]
 
-    def labels_of(self, source_slug: str) -> LabelSet:
-        """What a source listens for."""
-        return self.labels
+    def with_labels_of(self, changed: Settings) -> Settings:
+        """These settings with the labels of others, for every source that both have."""
+        own = {source.slug: source.labels for source in changed.sources}
+        sources = tuple(
+            source.model_copy(update={"labels": own.get(source.slug, source.labels)}) for source in self.sources
+        )
+        return self.model_copy(
+            update={"labels": changed.labels, "label_files": changed.label_files, "sources": sources}
+        )
 
     @property
     def secret_files(self) -> tuple[Path, ...]:

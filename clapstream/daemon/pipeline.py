@@ -23,6 +23,7 @@ from clapstream.audio.position import StreamPosition
 from clapstream.audio.source import Source, SourceError
 from clapstream.audio.windower import Window
 from clapstream.daemon.open_stream import OpenStream, Publish
+from clapstream.daemon.switched_task import SwitchedTask
 from clapstream.detection.detector import DetectorRule, ListenedLabels
 from clapstream.inference.worker import Deliver, EmbeddedWindow
 from clapstream.updates import ENDED, STOPPED, SourceAvailability, SourceDiagnostics, SourceInfo
@@ -70,10 +71,7 @@ class SourcePipeline:
         self._now = now
         self._labels: ListenedLabels | None = None
         self._stream: OpenStream | None = None
-        self._listening = listening
-        self._switched = asyncio.Event()
-        self._switched_off = False
-        self._consumer: asyncio.Task[None] | None = None
+        self._consumer = SwitchedTask(self._consume, f"source {source.name}", on=listening)
         self._progress = asyncio.Event()
         self._windows = 0
         self._skipped_windows = 0
@@ -84,7 +82,7 @@ class SourcePipeline:
     @property
     def listening(self) -> bool:
         """Whether the user's switch is on."""
-        return self._listening
+        return self._consumer.on
 
     def use_labels(self, labels: ListenedLabels) -> None:
         """Listen for these labels from the next result on; events of labels that are gone end now."""
@@ -97,39 +95,11 @@ class SourcePipeline:
 
         Raises the SourceError of a source that can never work, after its availability was published.
         """
-        while True:
-            await self._until_switched_on()
-            self._consumer = asyncio.create_task(self._consume(), name=f"source {self.info.name}")
-            try:
-                await self._consumer
-            except asyncio.CancelledError:
-                current = asyncio.current_task()
-                if current is not None and current.cancelling():
-                    raise
-                if not self._switched_off:
-                    # Passed on, it would end this source and nobody would notice: a task group ignores it.
-                    raise RuntimeError(f"source {self.info.name} was cancelled, but by nobody") from None
-                self._switched_off = False  # and perhaps on again, while the source was closing
-            else:
-                return
-            finally:
-                self._consumer = None
+        await self._consumer.run()
 
     def set_listening(self, listening: bool) -> None:
         """The user's switch: off closes the source, on opens it again."""
-        if listening == self._listening:
-            return
-        self._listening = listening
-        if listening:
-            self._switched.set()
-        elif self._consumer is not None and not self._switched_off:
-            self._switched_off = True
-            self._consumer.cancel()
-
-    async def _until_switched_on(self) -> None:
-        while not self._listening:
-            self._switched.clear()
-            await self._switched.wait()
+        self._consumer.switch(listening)
 
     async def _consume(self) -> None:
         reason, failed = STOPPED, False
@@ -146,7 +116,7 @@ class SourcePipeline:
             reason = ENDED
         finally:
             self._close_stream()
-            if self._listening:
+            if self.listening:
                 self._publish(SourceAvailability(self.info, online=False, reason=reason, failed=failed))
 
     async def _take(self, item: SourceItem) -> None:
