@@ -16,7 +16,8 @@ from torch import Tensor
 
 from clapstream.clap.arguments import require_count, require_number, require_one_of
 from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, split_options, write_json
-from clapstream.clap.mel import MelScale, mel_filters
+from clapstream.clap.mel import mel_filters
+from clapstream.clap.mel_scale import MelScale
 
 FEATURE_EXTRACTOR_NAME = "preprocessor_config.json"
 PROCESSOR_NAME = "processor_config.json"

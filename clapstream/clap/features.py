@@ -13,7 +13,8 @@ from clapstream.clap.arguments import require_count, require_number, require_one
 from clapstream.clap.batch import RETURN_TENSORS, BatchFeature
 from clapstream.clap.cropping import FUSED_VIEWS, RandomGenerator, fit, fuse
 from clapstream.clap.extractor_settings import PADDINGS, TRUNCATIONS, ExtractorSettings
-from clapstream.clap.mel import MelScale, log_mel, without_empty_top
+from clapstream.clap.mel import log_mel, without_empty_top
+from clapstream.clap.mel_scale import MelScale
 from clapstream.clap.padding import pad_features
 from clapstream.clap.sounds import Clip, read_sounds
 

@@ -7,14 +7,15 @@ ones, which decibels then show: 0.1 dB beside a pure tone.
 from __future__ import annotations
 
 import functools
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MelScale = Literal["htk", "slaney"]
+from clapstream.clap.mel_scale import MelScale
+from clapstream.clap.mel_scale import hertz_to_mel as hertz_to_mel
+from clapstream.clap.mel_scale import mel_to_hertz as mel_to_hertz
 
 POWER_FLOOR = 1e-10
 """The least mel power; `10 log10` of it, -100 dB, is digital silence."""
@@ -24,29 +25,6 @@ FRAMES_AT_ONCE = 128
 
 FRAMES_AT_ONCE_ON_GPU = 1 << 15
 """Enough to keep a GPU busy, in less than a gigabyte: a batch of 64 windows has twice as many."""
-
-SLANEY_LINEAR_HZ = 200.0 / 3
-SLANEY_BREAK_HZ = 1000.0
-SLANEY_LOG_STEP = np.log(6.4) / 27.0
-
-
-def hertz_to_mel(hertz: float, scale: MelScale) -> float:
-    """A frequency on the HTK scale (O'Shaughnessy 1987) or on that of Slaney's Auditory Toolbox (1998)."""
-    if scale == "htk":
-        return float(2595.0 * np.log10(1.0 + hertz / 700.0))
-    if hertz < SLANEY_BREAK_HZ:
-        return hertz / SLANEY_LINEAR_HZ
-    return float(SLANEY_BREAK_HZ / SLANEY_LINEAR_HZ + np.log(hertz / SLANEY_BREAK_HZ) / SLANEY_LOG_STEP)
-
-
-def mel_to_hertz(mels: NDArray[np.float64], scale: MelScale) -> NDArray[np.float64]:
-    """The inverse of `hertz_to_mel`."""
-    if scale == "htk":
-        return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-    break_mel = SLANEY_BREAK_HZ / SLANEY_LINEAR_HZ
-    return np.where(
-        mels < break_mel, mels * SLANEY_LINEAR_HZ, SLANEY_BREAK_HZ * np.exp(SLANEY_LOG_STEP * (mels - break_mel))
-    )
 
 
 def mel_filters(
