@@ -15,6 +15,7 @@ from clapstream.clap.checkpoint import PretrainedModel
 from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.outputs import BaseModelOutputWithPooling, ClapAudioModelOutput
 from clapstream.clap.projection import ClapProjectionLayer
+from clapstream.clap.segments import SegmentFeatures
 
 
 class ClapAudioModel(PretrainedModel[ClapAudioConfig]):
@@ -63,7 +64,7 @@ class ClapAudioModel(PretrainedModel[ClapAudioConfig]):
         return cast(BaseModelOutputWithPooling, output) if as_object else output.to_tuple()
 
 
-class ClapAudioModelWithProjection(PretrainedModel[ClapAudioConfig]):
+class ClapAudioModelWithProjection(SegmentFeatures, PretrainedModel[ClapAudioConfig]):
     """The audio tower and its projection into the space that sound and text share."""
 
     config_class = ClapAudioConfig

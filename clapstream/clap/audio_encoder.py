@@ -14,6 +14,7 @@ from clapstream.clap.inference_only import Preparable
 from clapstream.clap.input_checks import check_features
 from clapstream.clap.outputs import BaseModelOutputWithPooling
 from clapstream.clap.patch_embed import ClapAudioPatchEmbed, pair
+from clapstream.clap.segment_grid import SegmentGrid
 from clapstream.clap.swin import ClapAudioStage
 
 FUSION_TYPES = (None, "aff_2d", "channel_map")
@@ -30,6 +31,7 @@ class ClapAudioEncoder(Preparable):
         self.freq_ratio = config.spec_size // config.num_mel_bins
         self.patch_embed = ClapAudioPatchEmbed(config)
         self.grids = stage_grids(cast("tuple[int, int]", self.patch_embed.grid), len(config.depths))
+        self.segment_grid = SegmentGrid.of(config, self.grids[-1], pair(config.patch_stride))
         layers = sum(config.depths)
         drop_paths = [config.drop_path_rate * layer / max(1, layers - 1) for layer in range(layers)]
         self.layers = nn.ModuleList(

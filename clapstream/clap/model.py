@@ -15,10 +15,11 @@ from clapstream.clap.config import ClapConfig
 from clapstream.clap.input_checks import check_ids
 from clapstream.clap.outputs import ClapOutput
 from clapstream.clap.projection import ClapProjectionLayer
+from clapstream.clap.segments import SegmentFeatures
 from clapstream.clap.text import ClapTextModel
 
 
-class ClapModel(PretrainedModel[ClapConfig]):
+class ClapModel(SegmentFeatures, PretrainedModel[ClapConfig]):
     """Embeds sounds and texts in one space and compares them there."""
 
     config_class = ClapConfig

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.audio_towers import SMALL, pair_of_models, spectrograms, transformers
 from support.random_weights import randomise
-from test_audio_parity import SMALL, pair_of_models, spectrograms, transformers
 from transformers.models.clap.modeling_clap import ClapAudioSelfAttention
 
 from clapstream.clap.audio import ClapAudioModel

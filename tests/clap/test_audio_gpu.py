@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_audio_parity import GEOMETRIES, pair_of_models, spectrograms
+from support.audio_towers import GEOMETRIES, pair_of_models, spectrograms
 
 from clapstream.clap.features import ClapFeatureExtractor
 

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 from support.random_weights import randomise
-from test_model import AUDIO, TEXT, inputs_for
+from support.small_clap import AUDIO, TEXT, inputs_for
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 import torch
+from support.audio_towers import GEOMETRIES, SMALL, assert_same_output, pair_of_models, spectrograms
 from support.random_weights import randomise
-from test_audio_parity import GEOMETRIES, SMALL, assert_same_output, pair_of_models, spectrograms
-from test_model import AUDIO, TEXT, inputs_for
+from support.small_clap import AUDIO, TEXT, inputs_for
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrize, prune

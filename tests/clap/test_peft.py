@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from support.random_weights import randomise
-from test_model import AUDIO, TEXT, inputs_for
+from support.small_clap import AUDIO, TEXT, inputs_for
 
 from clapstream.clap.config import ClapConfig
 from clapstream.clap.model import ClapModel

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from support.random_weights import randomise
-from test_model import AUDIO, TEXT, inputs_for
+from support.small_clap import AUDIO, TEXT, inputs_for
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
