@@ -1,10 +1,11 @@
-"""Clips and texts into CLAP's common space: what is left of a checkpoint when only its embeddings matter."""
+"""Embeds clips and texts with a whole CLAP checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,18 +23,18 @@ _logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 OnProgress = Callable[[int, int], None]
-"""Called with the number of clips that are done and of all."""
+"""Called with the number of clips that are done and the number of all clips."""
 
 CLIP_SECONDS = 10
-"""Only so much of a clip is heard: CLAP's window. What is shorter is repeat-padded, as in training."""
+"""Longer clips are cut to CLAP's window; shorter ones are repeat-padded, as in training."""
 BATCH = 16
 
 
 class Embedder(Protocol):
-    """What is evaluated: anything that puts sounds and texts into one space."""
+    """Anything that embeds sounds and texts into one space: `ClapEmbedder`, or what it is compared with."""
 
     def embed_audio(self, clips: Sequence[Floats]) -> Floats:
-        """Unit-length embeddings `(clips, dim)` of mono 48 kHz samples `(frames,)` each."""
+        """Unit-length embeddings `(clips, dim)` of mono 48 kHz samples `(samples,)` each."""
 
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """Unit-length embeddings `(texts, dim)`."""
@@ -52,7 +53,7 @@ class ClapEmbedder:
 
     @torch.inference_mode()
     def embed_audio(self, clips: Sequence[Floats]) -> Floats:
-        """Unit-length embeddings `(clips, dim)` of mono 48 kHz samples `(frames,)` each."""
+        """Unit-length embeddings `(clips, dim)` of mono 48 kHz samples `(samples,)` each."""
         batch = self._processor(audio=list(clips), sampling_rate=RATE_HZ, return_tensors="pt")
         features, is_longer = batch["input_features"].to(self._device), batch["is_longer"].to(self._device)
         return _as_array(self._model.get_audio_features(features, is_longer))
@@ -66,30 +67,39 @@ class ClapEmbedder:
 
 
 def embed_clips(clips: Sequence[LabelledClip], embedder: Embedder, progress: OnProgress | None = None) -> Floats:
-    """Embeddings `(clips, dim)` of the first 10 s of each clip; raises ClipListError for unreadable audio."""
+    """Unit-length embeddings `(clips, dim)` of the first 10 s of each clip.
+
+    Raises ClipListError for audio that cannot be read.
+    """
     embeddings = []
-    for first in range(0, len(clips), BATCH):
-        batch = clips[first : first + BATCH]
-        embeddings.append(embedder.embed_audio([_read(clip) for clip in batch]))
+    for batch in embed_sounds(map(_read, clips), embedder):
+        embeddings += list(batch)
         if progress is not None:
-            progress(first + len(batch), len(clips))
-    return np.concatenate(embeddings)
+            progress(len(embeddings), len(clips))
+    return np.stack(embeddings)
+
+
+def embed_sounds(sounds: Iterable[Floats], embedder: Embedder) -> Iterator[Floats]:
+    """Unit-length embeddings `(batch, dim)`, batch by batch, of mono 48 kHz samples `(samples,)` each."""
+    remaining = iter(sounds)
+    while batch := list(itertools.islice(remaining, BATCH)):
+        yield embedder.embed_audio(batch)
 
 
 def _read(clip: LabelledClip) -> Floats:
-    """The first `CLIP_SECONDS` of a clip, or what comes before a damage: samples `(frames,)`."""
-    heard = []
+    """The first `CLIP_SECONDS` of a clip, or the sound before a damaged place: samples `(samples,)`."""
+    read = []
     try:
         with contextlib.closing(recording_blocks(clip.path)) as blocks:
             for block in blocks:
-                heard.append(block.samples)
+                read.append(block.samples)
                 if block.end_sample >= CLIP_SECONDS * RATE_HZ:
                     break
     except SourceError as error:
-        if not heard:
+        if not read:
             raise ClipListError(f"line {clip.line}: {error}") from error
-        _logger.warning("line %d: %s; only the sound before that counts", clip.line, error)
-    return np.concatenate(heard)[: CLIP_SECONDS * RATE_HZ]
+        _logger.warning("line %d: %s; only the sound before that is used", clip.line, error)
+    return np.concatenate(read)[: CLIP_SECONDS * RATE_HZ]
 
 
 def _as_array(embeddings: torch.Tensor) -> Floats:

@@ -1,4 +1,7 @@
-"""Identifies a checkpoint by the content of its files, whose digests are cached."""
+"""Identifies a checkpoint by the content of its files.
+
+The digests of single files are cached, so that a start does not read hundreds of megabytes.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from clapstream.clap import ClapConfig, ClapFeatureExtractor, ClapModel, ClapPro
 from clapstream.evaluation.clips import ClipListError, LabelledClip
 from clapstream.evaluation.embedder import ClapEmbedder, Floats
 from clapstream.evaluation.report import PlotError, check_plot, plot_confusion, progress_bar, render
-from clapstream.evaluation.zero_shot import TemplateError, evaluate, evaluate_clips, fill_template
+from clapstream.evaluation.zero_shot import TemplateError, evaluate, evaluate_clips, evaluate_scores, fill_template
 
 FREQUENCIES_HZ = {"low hum": 100, "mid_tone": 1000, "high beep": 5000}
 
@@ -88,8 +88,22 @@ def test_the_figures_are_those_of_the_known_answers(clips: list[LabelledClip]) -
     beep, hum, tone = evaluation.labels
     assert (hum.clips, hum.recall, hum.average_precision, hum.taken_for) == (2, 1.0, pytest.approx(1.0), "")
     assert (tone.recall, tone.taken_for) == (0.5, "high beep")
+    assert evaluation.macro_recall == pytest.approx((1 + 1 + 1 / 2) / 3)
     mean = np.mean([beep.average_precision, hum.average_precision, tone.average_precision])
     assert evaluation.mean_average_precision == pytest.approx(mean)
+
+
+def test_scores_of_any_classifier_are_evaluated_without_embedding() -> None:
+    scores = np.array([[0.9, 0.1], [0.2, 0.3], [0.6, 0.4]], dtype=np.float32)
+    evaluation = evaluate_scores(scores, np.array([0, 1, 1]), ["dog", "cat"])
+    assert (evaluation.clips, evaluation.top1, evaluation.macro_recall) == (3, pytest.approx(2 / 3), 0.75)
+    assert evaluation.folds == ()
+    assert [(row.label, row.clips, row.taken_for) for row in evaluation.labels] == [
+        ("dog", 1, ""),
+        ("cat", 2, "dog"),
+    ]
+    with pytest.raises(ValueError, match="'bird'"):
+        evaluate_scores(np.eye(3, dtype=np.float32)[:2], np.array([0, 1]), ["dog", "cat", "bird"])
 
 
 def test_clips_go_in_batches_and_are_counted(clips: list[LabelledClip]) -> None:
