@@ -37,6 +37,10 @@ class Engine(Protocol):
     def runs_on(self) -> str:
         """Device and precision, for people: `cpu bfloat16`."""
 
+    @property
+    def segment_spans(self) -> Sequence[tuple[float, float]]:
+        """Start and end in seconds of each segment of a whole window; empty where the engine has no segments."""
+
     def embed(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Embeddings:
         """Embed mono 48 kHz samples `(samples,)`, each at most as long as the model's window.
 

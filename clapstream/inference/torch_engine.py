@@ -56,6 +56,11 @@ class TorchEngine:
         """Device and precision, for people: `cpu bfloat16`."""
         return f"{self.device} {str(self.precision).removeprefix('torch.')}"
 
+    @property
+    def segment_spans(self) -> Sequence[tuple[float, float]]:
+        """Start and end in seconds of each segment of a whole window."""
+        return self._tower.segment_spans(self._extractor.max_length_s)
+
     @torch.inference_mode()
     def warm_up(self, sources: int) -> None:
         """Run batches of every size that `sources` sources may ask for.
@@ -128,8 +133,7 @@ class TorchEngine:
 
     def _embed_batch(self, features: torch.Tensor) -> DeviceEmbeddings:
         # No window is longer than the model's, so a fused checkpoint need not even ask which are (and wait for it).
-        output = self._tower(input_features=features, is_longer=None)
-        return DeviceEmbeddings(torch.nn.functional.normalize(output.audio_embeds.float(), dim=-1))
+        return DeviceEmbeddings(*self._tower.embed_audio(features, is_longer=None))
 
     def _features_of_whole(self, windows: Sequence[Floats]) -> torch.Tensor:
         batch = self._extractor(

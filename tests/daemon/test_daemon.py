@@ -70,6 +70,7 @@ class LoudEngine:
 
     checkpoint = "test"
     runs_on = "nothing"
+    segment_spans = ()
 
     def embed(self, windows: Sequence[Floats], positions: Sequence[StreamPosition] | None = None) -> Embeddings:
         return Embeddings(np.full((len(windows), 1), 0.9, dtype=np.float32))

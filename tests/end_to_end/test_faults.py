@@ -231,6 +231,7 @@ class SlowEngine:
 
     checkpoint = "test"
     runs_on = "nothing"
+    segment_spans = ()
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -12,7 +12,9 @@ from support.small_checkpoint import write_small_checkpoint
 from support.windows import model_settings, noise_windows
 
 from clapstream.audio.position import StreamPosition
+from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError
+from clapstream.clap.model import ClapModel
 from clapstream.inference.precision import DeviceError, has_bf16
 from clapstream.inference.torch_engine import TorchEngine
 
@@ -55,6 +57,20 @@ def test_a_fused_checkpoint_works_and_has_no_chance_in_it(tmp_path: Path) -> Non
     engine = TorchEngine(model_settings(tmp_path), None)
     first, second = (engine.embed(noise_windows(3)).windows for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_segments_are_those_of_the_model(checkpoint: Path) -> None:
+    engine = TorchEngine(model_settings(checkpoint), None)
+    found = engine.embed(noise_windows(6))
+    model = ClapModel.from_pretrained(checkpoint)
+    extractor = ClapFeatureExtractor.from_pretrained(checkpoint)
+    features = extractor(noise_windows(6), sampling_rate=48_000, return_tensors="pt")["input_features"]
+    with torch.inference_mode():
+        expected = model.get_audio_segment_features(features).numpy()
+    assert found.segments is not None and found.segments.shape == expected.shape
+    np.testing.assert_allclose(found.segments, expected, atol=1e-4)
+    assert len(engine.segment_spans) == expected.shape[1]
+    assert engine.segment_spans[0][0] == 0.0 and engine.segment_spans[-1][1] == pytest.approx(10.0, abs=0.1)
 
 
 def test_bf16_is_close_to_fp32(checkpoint: Path) -> None:
@@ -108,9 +124,7 @@ def test_a_gpu_that_is_not_there_is_said(checkpoint: Path) -> None:
 def test_warming_up_runs_a_batch_of_every_size_that_the_sources_may_ask_for(checkpoint: Path) -> None:
     engine = TorchEngine(model_settings(checkpoint), None)
     sizes: list[int] = []
-    engine._tower.register_forward_pre_hook(
-        lambda _module, _args, kwargs: sizes.append(len(kwargs["input_features"])), with_kwargs=True
-    )
+    engine._tower.audio_model.register_forward_pre_hook(lambda _module, args: sizes.append(len(args[0])))
     engine.warm_up(3)
     assert sizes == [1, 2, 3]
     sizes.clear()

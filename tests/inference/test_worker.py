@@ -22,6 +22,7 @@ class FirstSampleEngine:
 
     checkpoint = "test"
     runs_on = "nothing"
+    segment_spans = ()
 
     def __init__(self) -> None:
         self.gate = threading.Event()
