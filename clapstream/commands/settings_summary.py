@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clapstream.audio.file_reader import shown_name
+from clapstream.audio.files.file_reader import shown_name
 from clapstream.config import (
     MicrophoneSettings,
     MqttSettings,

@@ -1,0 +1,121 @@
+"""Live sound on standard input: what `arecord`, `ffmpeg` or a receiver writes as it hears it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
+from clapstream.audio.channel_choice import ChannelChoice
+from clapstream.audio.live.live_source import LiveSource
+from clapstream.audio.pcm.pcm_input import PcmFormat, PcmInput
+from clapstream.audio.resampling import StreamResampler
+from clapstream.audio.source import BLOCK_SECONDS
+from clapstream.audio.stream.handover import BURST_SECONDS, Pace
+from clapstream.process.backoff import Backoff
+
+_logger = logging.getLogger(__name__)
+
+STALL_SECONDS = 5.0
+"""A pipe that delivers nothing for this long is lost, as a network stream is."""
+
+LATE_SECONDS = 0.5
+"""A wait for more sound than came after it, by this much, is sound that was lost."""
+
+CATCH_UP_SECONDS = 0.3
+"""How long what was only late may take to come after a wait."""
+
+AHEAD_SECONDS = 30.0
+"""How far to read ahead of real time: a recording may be piped in by mistake."""
+
+
+class _InputEndedError(Exception):
+    """The pipe was closed: the source ends."""
+
+
+class LivePcm(LiveSource):
+    """A source of 16-bit little-endian samples from a pipe that is written in real time; it ends with its input.
+
+    Nothing tells where samples are missing but the time: a wait that no sound makes up for is a hole. What was
+    written while nobody listened is not heard.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rate_hz: int = 48_000,
+        channels: int = 1,
+        channel: str | int = "mix",
+        *,
+        input_stream: BinaryIO | None = None,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        """Take what the input cannot tell, and which channel is heard; `input_stream` None is standard input."""
+        backoff = Backoff(0.0, 0.0)  # waiting for sound is all there is to try
+        super().__init__(name, ChannelChoice(name, channel), backoff, stall_seconds)
+        self._format = PcmFormat(rate_hz, channels)
+        self._input = input_stream
+
+    async def items(self) -> AsyncGenerator[SourceItem, None]:
+        """Give the pipe's blocks until it is closed; SourceError if it is a terminal."""
+        source = self._input or sys.stdin.buffer
+        with PcmInput(self.name, source, self._format, self._channel) as self._pcm:
+            self._pcm.discard_waiting()
+            with contextlib.suppress(_InputEndedError):
+                async with aclosing(super().items()) as items:
+                    async for item in items:
+                        yield item
+            if self._pcm.torn:
+                _logger.warning("source %s: the input ended in the middle of a frame", self.name)
+
+    async def _stream(self) -> AsyncGenerator[StreamOpened | Block, None]:
+        """Give what is written until a stall; _InputEndedError when the pipe is closed."""
+        rate_hz = self._format.rate_hz
+        resampler, end = StreamResampler(rate_hz), 0
+        sound = await self._read_for(BURST_SECONDS)
+        if not len(sound):
+            raise _InputEndedError
+        heard_at = time.monotonic()
+        yield StreamOpened(datetime.now(UTC) - timedelta(seconds=len(sound) / rate_hz))
+        pace = Pace(AHEAD_SECONDS)
+        while len(sound):
+            for block in resampler.push(end, sound):
+                yield block
+            end += len(sound)
+            await asyncio.sleep(pace.wait_seconds(end * RATE_HZ // rate_hz))
+            sound = await self._read_for(0.0)
+            if time.monotonic() - heard_at > LATE_SECONDS:
+                sound = np.concatenate([sound, await self._read_for(CATCH_UP_SECONDS)])
+                missing_seconds = time.monotonic() - heard_at - len(sound) / rate_hz
+                end += round(missing_seconds * rate_hz) if missing_seconds > LATE_SECONDS else 0
+            heard_at = time.monotonic()
+        for block in resampler.finish():
+            yield block
+        raise _InputEndedError
+
+    async def _read_for(self, seconds: float) -> NDArray[np.float32]:
+        """Wait for samples and return them with what comes within so many seconds; none at the end."""
+        gathered, most = [np.zeros(0, dtype=np.float32)], round(AHEAD_SECONDS / BLOCK_SECONDS)
+        deadline: float | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as limit:
+                while len(gathered) < most and (samples := await self._pcm.read()) is not None:
+                    gathered.append(samples)
+                    deadline = deadline or asyncio.get_running_loop().time() + seconds
+                    limit.reschedule(deadline)
+                    if asyncio.get_running_loop().time() >= deadline:
+                        break
+        return np.concatenate(gathered)
+
+    def _stall_reason(self) -> str:
+        return f"standard input delivered nothing for {self._stall_seconds:g} s"

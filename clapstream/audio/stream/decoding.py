@@ -1,0 +1,178 @@
+"""Sound out of a network stream's container, as FFmpeg's libraries (PyAV) read and decode it."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clapstream.audio.channel_choice import ChannelChoice
+from clapstream.audio.live.recovery import StreamBrokenError
+from clapstream.audio.pyav import float_samples
+from clapstream.audio.samples import sane_samples
+
+if TYPE_CHECKING:
+    import av
+
+CONNECT_SECONDS = 15.0
+"""How long connecting may take, and how long finding out what is in the stream: FFmpeg takes 5 to 7 s of it."""
+
+READ_SECONDS = 5.0
+"""A server that sends nothing for this long is lost."""
+
+FIRST_SOUND_SECONDS = 10.0
+"""How long an open stream may take to its first sound: in recordings of events it may begin late."""
+
+OTHER_TRACK_SECONDS = 2.0
+"""The first track that is heard for this long is taken if the best one is not heard at all."""
+
+SEGMENTED_FORMATS = ("hls", "dash")
+SEGMENT_SECONDS = 30.0
+"""Servers of these formats deliver segments, of 6 s as a rule: what they may take for the next one."""
+
+UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
+
+Transport = Literal["auto", "tcp", "udp"]
+
+TRANSPORT_OPTIONS = {
+    "auto": {"rtsp_flags": "prefer_tcp"},  # over UDP packets are lost; it comes second, if the server wants it
+    "tcp": {"rtsp_transport": "tcp"},
+    "udp": {"rtsp_transport": "udp"},
+}
+AUDIO_ONLY = {"allowed_media_types": "audio"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedSound:
+    """Mono samples, float32 `(frames,)`, at `rate_hz`; `pts` is their time stamp, in frames, None if unknown."""
+
+    rate_hz: int
+    samples: NDArray[np.float32]
+    pts: int | None
+
+
+def ways_to_open(url: str, transport: Transport) -> list[dict[str, str]]:
+    """Return FFmpeg's options for each way to ask for a stream, the best first.
+
+    An RTSP camera is asked for its sound only: its video would be a hundred times as much. Some refuse that.
+    """
+    if url.partition("://")[0].lower() not in ("rtsp", "rtsps"):
+        return [{}]
+    ways = [TRANSPORT_OPTIONS[transport] | media for media in (AUDIO_ONLY, {})]
+    if transport == "auto":  # for servers that do not say in the standard's words that TCP does not suit them
+        ways += [TRANSPORT_OPTIONS["udp"] | media for media in (AUDIO_ONLY, {})]
+    return ways
+
+
+def may_open_another_way(error: av.FFmpegError) -> bool:
+    """Whether the server refused this way of asking: not where it cannot be reached, or the password is wrong."""
+    import av
+
+    return not isinstance(error, (av.ExitError, av.HTTPUnauthorizedError)) and error.errno not in UNREACHABLE
+
+
+def open_stream(url: str, options: dict[str, str]) -> av.container.InputContainer:
+    """Open a URL; raises av.FFmpegError."""
+    import av
+
+    # As `options`, PyAV before 18 would apply them to tracks that are found later, and crash on FLV and MPEG-TS.
+    return av.open(url, timeout=(CONNECT_SECONDS, READ_SECONDS), container_options=options)
+
+
+def is_segmented(container: av.container.InputContainer) -> bool:
+    """Whether sound comes a segment at a time."""
+    return any(name in SEGMENTED_FORMATS for name in container.format.name.split(","))
+
+
+def decoded_sound(
+    container: av.container.InputContainer, channel: ChannelChoice, received: Callable[[], None]
+) -> Iterator[DecodedSound]:
+    """Give the sound of one audio track, as it is decoded; raises StreamBrokenError and av.FFmpegError.
+
+    Calls `received` for each packet, of video too. A packet that cannot be decoded is left out.
+    """
+    tracks = _TrackChoice(container)
+    opened = time.monotonic()
+    for packet in _packets(container):
+        received()
+        if tracks.chosen is None and time.monotonic() - opened > FIRST_SOUND_SECONDS:
+            raise StreamBrokenError(f"no audio received for {FIRST_SOUND_SECONDS:g} s, though it is announced")
+        if tracks.may_take(packet.stream.index):
+            for frame in _decode(packet):
+                if tracks.takes(packet.stream.index, frame):
+                    yield DecodedSound(frame.sample_rate, _mono(frame, channel), _pts(frame))
+
+
+class _TrackChoice:
+    """Chooses one of several audio tracks: the best one that is heard at all."""
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        """StreamBrokenError if there is no track, or no decoder for any."""
+        if not container.streams.audio:
+            raise StreamBrokenError("there is no sound in the stream")
+        decodable = [track.index for track in container.streams.audio if track.codec_context is not None]
+        if not decodable:
+            raise StreamBrokenError("FFmpeg's libraries have no decoder for the audio in the stream")
+        best = container.streams.best("audio")  # None until FFmpeg has seen some of it
+        self.chosen: int | None = None
+        self._best = decodable[0] if best is None else best.index
+        self._heard_seconds = dict.fromkeys(decodable, Fraction(0))
+
+    def may_take(self, track: int) -> bool:
+        """Whether packets of a track are worth decoding."""
+        return track in self._heard_seconds if self.chosen is None else track == self.chosen
+
+    def takes(self, track: int, frame: av.AudioFrame) -> bool:
+        """Whether a decoded frame of a track is of the chosen one."""
+        if self.chosen is None:
+            self._heard_seconds[track] += Fraction(frame.samples, frame.sample_rate)
+            if track == self._best or self._heard_seconds[track] >= OTHER_TRACK_SECONDS:
+                self.chosen = track
+        return track == self.chosen
+
+
+def _packets(container: av.container.InputContainer) -> Iterator[av.Packet[Any]]:
+    """Give packets until the end; those of a segmented format may take as long as a segment."""
+    import av
+
+    newest = time.monotonic()
+    while True:
+        try:
+            for packet in container.demux():
+                newest = time.monotonic()
+                yield packet
+            return
+        except av.ExitError:
+            if not is_segmented(container) or time.monotonic() - newest > SEGMENT_SECONDS:
+                raise
+
+
+def _decode(packet: av.Packet[av.AudioStream]) -> list[av.AudioFrame]:
+    """Return what is in a packet, nothing if it is damaged: its time stamps will leave a hole."""
+    import av
+
+    try:
+        return [frame for frame in packet.decode() if frame.samples and frame.sample_rate]
+    except av.FFmpegError:
+        return []
+
+
+def _pts(frame: av.AudioFrame) -> int | None:
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return round(frame.pts * frame.time_base * frame.sample_rate)
+
+
+def _mono(frame: av.AudioFrame, channel: ChannelChoice) -> NDArray[np.float32]:
+    """Return mono samples `(frames,)` of what a decoder gave; StreamBrokenError for what cannot be heard."""
+    try:
+        sound, _ = sane_samples(float_samples(frame))
+        return channel.mono(sound, frame.sample_rate)
+    except (LookupError, ValueError) as error:
+        raise StreamBrokenError(str(error)) from error
