@@ -1,4 +1,4 @@
-"""FFmpeg's libraries through PyAV, which is optional: whether it is there, and its frames as samples."""
+"""FFmpeg's libraries through PyAV, which is optional: whether it is installed, and its audio frames as samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def av_is_installed() -> bool:
 
 
 def float_samples(decoded: av.AudioFrame) -> NDArray[np.float32]:
-    """Return samples `(frames, channels)`, full scale 1.0, of integers or floats, planar or interleaved.
+    """Return sound `(samples, channels)`, full scale 1.0, of integers or floats, planar or interleaved.
 
     ValueError for a sample format that is not known.
     """

@@ -15,7 +15,7 @@ MAX_RATE_HZ = 768_000
 class StreamResampler:
     """Resamples mono sound from `rate_hz` to `RATE_HZ`, each block stamped with its exact place.
 
-    Output frame k is input time k / `RATE_HZ`: soxr compensates for its own delay, so the first blocks come out
+    Output sample k is input time k / `RATE_HZ`: soxr compensates for its own delay, so the first blocks come out
     shorter and `finish()` hands over what is still inside. A jump of `first_sample` in the input is a hole; the
     filter starts anew behind it, and the output jumps too.
     """
@@ -30,7 +30,7 @@ class StreamResampler:
         self._filter = self._new_filter()
 
     def push(self, first_sample: int, samples: NDArray[np.float32]) -> list[Block]:
-        """Take samples `(frames,)` whose first has index `first_sample` at the input rate; return what is ready."""
+        """Take sound `(samples,)` that starts at `first_sample`, at the input rate; return what is ready."""
         blocks = []
         if first_sample != self._input_end:
             blocks = self.finish()
@@ -56,7 +56,7 @@ class StreamResampler:
         return resampled.clip(-1.0, 1.0)  # the filter overshoots beside steps
 
     def _emit(self, samples: NDArray[np.float32]) -> list[Block]:
-        """Stamp samples `(frames,)` at `RATE_HZ` with their place; nothing if there are none."""
+        """Return sound `(samples,)` at `RATE_HZ` as a block in its place; none if there is no sound."""
         if not len(samples):
             return []
         block = Block(self._output_end, samples)

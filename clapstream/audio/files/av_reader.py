@@ -43,7 +43,7 @@ EXACT_FORMATS = ("mov", "asf", "matroska")
 class AvReader:
     """The audio track of a file that is marked as default, otherwise its first one.
 
-    Sound that is missing at the beginning or between time stamps is skipped frames, or silence if it is short.
+    Sound that is missing at the beginning or between time stamps is skipped samples, or silence if it is short.
     """
 
     def __init__(self, path: Path) -> None:

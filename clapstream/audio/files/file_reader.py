@@ -25,7 +25,7 @@ class BrokenFileError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
-    """Samples `(frames, channels)`, full scale 1.0 but neither limited nor finite for certain.
+    """Sound `(samples, channels)`, full scale 1.0, but possibly beyond it or not finite.
 
     `skipped_samples` are missing in the file, at `rate_hz`, between the sound before and this.
     """

@@ -1,4 +1,4 @@
-"""Joins the short frames of decoders to blocks."""
+"""Joins the short pieces that decoders give into blocks."""
 
 from __future__ import annotations
 

@@ -47,12 +47,12 @@ class LibsndfileReader:
         if self._file.format == "MP3":
             self._guessed_seconds = self._known_seconds
             self._file.close()
-            # From a file, libsndfile reads only as many frames as it guesses from the first one's bit rate.
+            # From a file, libsndfile reads only as many samples as it guesses from the bit rate at the beginning.
             self._file = _open_through_pipe(path)
 
     @property
     def claimed_seconds(self) -> float:
-        """How long the file says that it is, or looks by its first frame; 0.0 if neither tells."""
+        """How long the file says that it is, or looks by its beginning; 0.0 if neither tells."""
         return self._known_seconds or self._guessed_seconds
 
     def sounds(self) -> Iterator[Sound]:
@@ -80,8 +80,8 @@ class LibsndfileReader:
     @property
     def _known_seconds(self) -> float:
         """How long the file says that it is, 0.0 if it does not say."""
-        frames = self._file.frames
-        return float(frames / self._file.samplerate) if frames < UNKNOWN_SAMPLES else 0.0
+        sample_count = self._file.frames
+        return float(sample_count / self._file.samplerate) if sample_count < UNKNOWN_SAMPLES else 0.0
 
     def _missing_seconds(self, seconds: float) -> float:
         """How much longer the file should be than the `seconds` that were read."""
@@ -167,11 +167,11 @@ def _copy(path: Path, writing: int) -> None:
 def _sounds(file: soundfile.SoundFile, start_seconds: float = 0.0) -> Iterator[Sound]:
     """Give what an open file has, whatever length its header claims; it begins at `start_seconds`."""
     shortest = math.ceil(file.samplerate * SHORTEST_READ_SECONDS)
-    frames = max(shortest, min(round(file.samplerate * BLOCK_SECONDS), MOST_SAMPLES_READ // file.channels))
+    block_samples = max(shortest, min(round(file.samplerate * BLOCK_SECONDS), MOST_SAMPLES_READ // file.channels))
     position = 0
     while True:
         try:
-            samples = file.read(frames, dtype="float32", always_2d=True)
+            samples = file.read(block_samples, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
             seconds = start_seconds + position / file.samplerate
             raise BrokenFileError(f"broken after {seconds:.1f} s: {_cause(error)}") from error

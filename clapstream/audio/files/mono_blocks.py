@@ -14,7 +14,7 @@ from clapstream.audio.samples import choose_channel, sane_samples
 from clapstream.audio.source import SourceError
 
 Mono = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
-"""Makes `(frames,)` of samples `(frames, channels)` at a rate in Hz; LookupError if there is no such channel."""
+"""Makes mono `(samples,)` of `(samples, channels)` at a rate in Hz; LookupError if there is no such channel."""
 
 
 def mix(samples: NDArray[np.float32], _rate_hz: int) -> NDArray[np.float32]:
@@ -35,8 +35,8 @@ class MonoBlocks:
         self._to_mono = mono
         self._rate_hz = 0
         self._resampler = StreamResampler(RATE_HZ)
-        self._position = 0  # frames at the file's rate, since that rate began
-        self._origin = 0  # frames at `RATE_HZ`, where that rate began
+        self._position = 0  # samples at the file's rate, since that rate began
+        self._origin = 0  # samples at `RATE_HZ`, where that rate began
         self._end = 0
 
     @property

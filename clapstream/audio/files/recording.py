@@ -57,7 +57,7 @@ def recording_blocks(path: Path, mono: Mono = mix, shown: str | None = None) -> 
 
 
 def read_audio(path: Path) -> NDArray[np.float32]:
-    """Read a whole file as mono float32 `(frames,)` at `RATE_HZ`; SourceError says what is wrong with it."""
+    """Read a whole file as mono float32 `(samples,)` at `RATE_HZ`; SourceError says what is wrong with it."""
     return np.concatenate([block.samples for block in recording_blocks(path)])
 
 
@@ -133,14 +133,14 @@ async def _next_block(blocks: Iterator[Block]) -> Block | None:
 def _long_enough(sounds: Iterator[Sound], shown: str) -> Iterator[Sound]:
     """Pass on what a file has; SourceError if that is no sound but a click."""
     waiting: list[Sound] = []
-    frames = 0
+    sample_count = 0
     for sound in sounds:
         waiting.append(sound)
-        frames += len(sound.samples)
-        if frames >= math.ceil(sound.rate_hz * SHORTEST_SECONDS):
+        sample_count += len(sound.samples)
+        if sample_count >= math.ceil(sound.rate_hz * SHORTEST_SECONDS):
             break
     else:
         least = math.ceil((waiting[0].rate_hz if waiting else RATE_HZ) * SHORTEST_SECONDS)
-        raise NotSoundError(f"{shown}: only {frames} frame(s) of sound; at least {least} are needed")
+        raise NotSoundError(f"{shown}: only {sample_count} sample(s) of sound; at least {least} are needed")
     yield from waiting
     yield from sounds

@@ -29,7 +29,7 @@ from clapstream.audio.microphone.sound_server import SoundServer, SoundServerErr
 from clapstream.audio.source import SourceError
 
 QUEUED_BLOCKS = 50
-"""Blocks (5 s) kept for a daemon that does not read; what comes later is dropped, seen as a jump of frames."""
+"""Blocks (5 s) kept for a daemon that does not read; what comes later is dropped, which leaves a hole."""
 
 
 class Recorder(Protocol):

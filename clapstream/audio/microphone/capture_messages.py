@@ -1,4 +1,4 @@
-"""What a capture process writes: a header (`HEADER`: kind, index of the first frame, payload bytes) and a payload.
+"""What a capture process writes: a header (`HEADER`: kind, index of the first sample, payload bytes) and a payload.
 
 A format (JSON) comes first, then sound: interleaved float32 in native byte order. A failure (JSON) is the last one.
 """

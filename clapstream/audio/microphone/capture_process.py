@@ -39,7 +39,7 @@ class CaptureFormat:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CapturedSound:
-    """Samples `(frames, channels)` of the device; `first_sample` counts at its rate and jumps over lost ones."""
+    """Sound `(samples, channels)` of the device; `first_sample` counts at its rate and jumps over lost ones."""
 
     first_sample: int
     samples: NDArray[np.float32]

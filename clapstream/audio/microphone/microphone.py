@@ -95,7 +95,7 @@ class Microphone(LiveSource):
                 raise StreamBrokenError(f"the clock jumped by {jump:+.0f} s")
 
     def _mono(self, sound: CapturedSound, rate_hz: int) -> NDArray[np.float32]:
-        """Return `(frames,)` of the chosen channel; StreamBrokenError if the device lacks it."""
+        """Return `(samples,)` of the chosen channel; StreamBrokenError if the device lacks it."""
         samples, _ = sane_samples(sound.samples)
         try:
             return self._channel.mono(samples, rate_hz)
@@ -106,5 +106,5 @@ class Microphone(LiveSource):
         return f"the device delivered nothing for {self._stall_seconds:g} s"
 
     def _first_sample_heard(self, capture_format: CaptureFormat, sound: CapturedSound) -> datetime:
-        frames = sound.first_sample + len(sound.samples)
-        return self._now() - timedelta(seconds=frames / capture_format.rate_hz + capture_format.latency_seconds)
+        end_sample = sound.first_sample + len(sound.samples)
+        return self._now() - timedelta(seconds=end_sample / capture_format.rate_hz + capture_format.latency_seconds)

@@ -13,7 +13,7 @@ from clapstream.audio.microphone.sound_queue import SoundQueue
 from clapstream.audio.microphone.sound_server import ServerSource, SoundServer, SoundServerError
 from clapstream.audio.source import BLOCK_SECONDS
 
-BYTES_PER_SAMPLE = 4
+FLOAT32_BYTES = 4
 FIRST_SOUND_SECONDS = 8.0
 """How long the first sound may take: a source that has to wake up takes seconds."""
 STREAM_FLAGS = (
@@ -42,7 +42,7 @@ class ServerRecorder:
         """
         check_channel_exists(source.name, source.channels, channel)
         self.rate_hz, self.channels = source.rate_hz, source.channels
-        self._bytes_per_frame = BYTES_PER_SAMPLE * source.channels
+        self._bytes_per_sample = FLOAT32_BYTES * source.channels
         self._server = server
         self._library = server.library
         self._source = source
@@ -63,7 +63,7 @@ class ServerRecorder:
         channel_map = libpulse.ChannelMap(source.channels, positions)
         stream = library.pa_stream_new(self._server.context, b"clapstream", spec, channel_map)
         unset = 0xFFFFFFFF
-        fragment = round(source.rate_hz * BLOCK_SECONDS) * self._bytes_per_frame
+        fragment = round(source.rate_hz * BLOCK_SECONDS) * self._bytes_per_sample
         attributes = libpulse.BufferAttributes(unset, unset, unset, unset, fragment)
         if (
             not stream
@@ -90,7 +90,7 @@ class ServerRecorder:
         if self._library.pa_stream_get_latency(self._stream, microseconds, negative) < 0 or negative.value:
             return 0.0
         readable_bytes = int(self._library.pa_stream_readable_size(self._stream))
-        return max(0.0, microseconds.value / 1e6 - readable_bytes / self._bytes_per_frame / self.rate_hz)
+        return max(0.0, microseconds.value / 1e6 - readable_bytes / self._bytes_per_sample / self.rate_hz)
 
     def _read(self) -> None:
         """Queue sound until the stream ends."""
@@ -111,11 +111,11 @@ class ServerRecorder:
         data, size = ctypes.c_void_p(), ctypes.c_size_t()
         if self._library.pa_stream_peek(self._stream, data, size) < 0:
             raise SoundServerError(self._server.error_text())
-        frames = size.value // self._bytes_per_frame
+        sample_count = size.value // self._bytes_per_sample
         if data.value:
-            self._sound.put(frames, ctypes.string_at(data.value, size.value))
+            self._sound.put(sample_count, ctypes.string_at(data.value, size.value))
         else:
-            self._sound.skip(frames)  # the server lost as much
+            self._sound.skip(sample_count)  # the server lost as much
         if size.value:
             self._library.pa_stream_drop(self._stream)
 

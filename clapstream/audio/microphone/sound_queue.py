@@ -9,7 +9,7 @@ from clapstream.audio.microphone.capture_messages import write_sound
 
 
 class SoundQueue:
-    """Counts frames and queues blocks; when nobody reads, new blocks are dropped, seen as a jump of frames."""
+    """Counts samples and queues blocks; when nobody reads, new blocks are dropped, which leaves a hole."""
 
     def __init__(self, most_blocks: int) -> None:
         """Take how many blocks are kept for a reader that is late."""
@@ -18,15 +18,15 @@ class SoundQueue:
         self._next_sample = 0
         self._end_reason = ""
 
-    def put(self, frames: int, samples: bytes) -> None:
-        """Take one block."""
+    def put(self, sample_count: int, data: bytes) -> None:
+        """Take one block: interleaved float32."""
         if self._queue.qsize() < self._most_blocks:
-            self._queue.put((self._next_sample, samples))
-        self._next_sample += frames
+            self._queue.put((self._next_sample, data))
+        self._next_sample += sample_count
 
-    def skip(self, frames: int) -> None:
-        """Leave a hole for frames that were lost, so that nothing is spliced."""
-        self._next_sample += frames
+    def skip(self, sample_count: int) -> None:
+        """Leave a hole for samples that were lost, so that nothing is spliced."""
+        self._next_sample += sample_count
 
     def end(self, reason: str) -> None:
         """Let `write_to` return once it has written what is queued."""

@@ -76,7 +76,7 @@ class LivePcm(LiveSource):
                     async for item in items:
                         yield item
             if self._pcm.torn:
-                _logger.warning("source %s: the input ended in the middle of a frame", self.name)
+                _logger.warning("source %s: the input ended in the middle of a sample", self.name)
 
     async def _stream(self) -> AsyncGenerator[StreamOpened | Block, None]:
         """Give what is written until a stall; _InputEndedError when the pipe is closed."""

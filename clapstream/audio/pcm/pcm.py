@@ -43,17 +43,17 @@ class Pcm:
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the input's blocks; SourceError if it is a terminal."""
         resampler = StreamResampler(self._format.rate_hz)
-        opened, frame = False, 0
+        opened, end = False, 0
         source = self._input or sys.stdin.buffer
         with PcmInput(self.name, source, self._format, self._channel) as pcm:
             while (samples := await pcm.read()) is not None:
                 if not opened:
                     opened = True
                     yield StreamOpened(datetime.now(UTC))
-                for block in resampler.push(frame, samples):
+                for block in resampler.push(end, samples):
                     yield block
-                frame += len(samples)
+                end += len(samples)
             for block in resampler.finish():
                 yield block
             if pcm.torn:
-                _logger.warning("source %s: the input ended in the middle of a frame", self.name)
+                _logger.warning("source %s: the input ended in the middle of a sample", self.name)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 
-BYTES_PER_SAMPLE = 2
+INT16_BYTES = 2
 FULL_SCALE = np.float32(32_768.0)
 
 
@@ -30,9 +30,9 @@ class PcmFormat:
     channels: int
 
     @property
-    def frame_bytes(self) -> int:
+    def bytes_per_sample(self) -> int:
         """Bytes of one sample of all channels."""
-        return BYTES_PER_SAMPLE * self.channels
+        return INT16_BYTES * self.channels
 
 
 class PcmInput:
@@ -60,13 +60,13 @@ class PcmInput:
 
     @property
     def torn(self) -> bool:
-        """Whether the newest frame is incomplete."""
+        """Whether the newest sample is incomplete."""
         return bool(self._rest)
 
     async def read(self) -> NDArray[np.float32] | None:
-        """Wait for samples and return them, `(frames,)`, at most a block; None at the end."""
+        """Wait for samples and return them, `(samples,)`, at most a block; None at the end."""
         await asyncio.sleep(0)  # an input that is never exhausted must not starve the loop
-        size = self._format.frame_bytes * round(self._format.rate_hz * BLOCK_SECONDS)
+        size = self._format.bytes_per_sample * round(self._format.rate_hz * BLOCK_SECONDS)
         while True:
             try:
                 received = os.read(self._descriptor, size)
@@ -88,7 +88,7 @@ class PcmInput:
 
     def _samples(self, received: bytes) -> NDArray[np.float32]:
         data = self._rest + received
-        whole = len(data) - len(data) % self._format.frame_bytes
+        whole = len(data) - len(data) % self._format.bytes_per_sample
         data, self._rest = data[:whole], data[whole:]
         sound = np.frombuffer(data, dtype="<i2").reshape(-1, self._format.channels).astype(np.float32) / FULL_SCALE
         return self._channel.mono(sound, self._format.rate_hz)

@@ -50,7 +50,7 @@ AUDIO_ONLY = {"allowed_media_types": "audio"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedSound:
-    """Mono samples, float32 `(frames,)`, at `rate_hz`; `pts` is their time stamp, in frames, None if unknown."""
+    """Mono samples, float32 `(samples,)`, at `rate_hz`; `pts` is their time stamp, in samples, None if unknown."""
 
     rate_hz: int
     samples: NDArray[np.float32]
@@ -170,7 +170,7 @@ def _pts(frame: av.AudioFrame) -> int | None:
 
 
 def _mono(frame: av.AudioFrame, channel: ChannelChoice) -> NDArray[np.float32]:
-    """Return mono samples `(frames,)` of what a decoder gave; StreamBrokenError for what cannot be heard."""
+    """Return mono samples `(samples,)` of what a decoder gave; StreamBrokenError for what cannot be heard."""
     try:
         sound, _ = sane_samples(float_samples(frame))
         return channel.mono(sound, frame.sample_rate)

@@ -25,8 +25,8 @@ BURST_SECONDS = 0.5
 class Handover:
     """A bounded queue from a reader's thread to the loop. When it is full, the oldest block goes.
 
-    The end of the burst with which a stream opens is heard now: it tells when the first frame was heard. The reader
-    may end at any time, and so may whoever listens: then `closed` is set.
+    The end of the burst with which a stream opens counts as heard now, which tells when sample 0 was heard. The
+    reader may end at any time; so may the listener, which sets `closed`.
     """
 
     def __init__(self, most_blocks: int) -> None:
@@ -116,6 +116,6 @@ class Pace:
         self._started = time.monotonic()
 
     def wait_seconds(self, end_sample: int) -> float:
-        """How long to wait before more is read, at the end of what was read, in frames at `RATE_HZ`."""
+        """How long to wait before more is read, at the end of what was read, in samples at `RATE_HZ`."""
         elapsed_seconds = time.monotonic() - self._started
         return max(0.0, end_sample / RATE_HZ - self._fastest * elapsed_seconds - self._ahead_seconds)

@@ -32,7 +32,7 @@ FAR_AHEAD_SECONDS = 20
 
 
 class TimestampPlacer:
-    """Places the sound of one stream at one rate; positions, PTS and times are all counted in frames of that rate.
+    """Places the sound of one stream at one rate; positions, PTS and times are all counted in samples at that rate.
 
     A forward jump of the PTS is a hole of that length. Where a clock was set (a jump back, or one that sound cannot
     make in the time that passed), sound goes on behind a hole as long as the time that passed. Sound whose PTS was
@@ -53,43 +53,43 @@ class TimestampPlacer:
         self._overlap_began: int | None = None
         self._overlap_samples = 0
 
-    def place(self, pts: int | None, frames: int, now: int) -> tuple[int, int] | None:
-        """Return the position of the sound and how many of its first frames to leave out; None to leave out all.
+    def place(self, pts: int | None, sample_count: int, now: int) -> tuple[int, int] | None:
+        """Return the position of the sound and how many of its first samples to leave out; None to leave out all.
 
         `now` is a monotonic time, from the arrival of the first sound on.
         """
         pts = self._next_pts if pts is None else pts
         skipped, hole = 0, 0
         if pts is not None:
-            self._next_pts = pts + frames
+            self._next_pts = pts + sample_count
             if self._origin is None:
                 self._origin = pts - self._end
             deviation = pts - self._origin - self._end
             if deviation < (-self._tolerance if self._overlap_began is None else 0):
-                skipped, hole = self._overlap(deviation, frames, now)
-                if skipped == frames:
+                skipped, hole = self._overlap(deviation, sample_count, now)
+                if skipped == sample_count:
                     return None
             else:
                 hole = self._hole(deviation, now)
             if hole:
                 self._origin = pts + skipped - self._end - hole
-            self._slew(pts + skipped - self._end - hole, frames - skipped)
+            self._slew(pts + skipped - self._end - hole, sample_count - skipped)
         first = self._end + hole
-        self._end = first + frames - skipped
+        self._end = first + sample_count - skipped
         self._note_lag(now)
         return first, skipped
 
-    def _overlap(self, deviation: int, frames: int, now: int) -> tuple[int, int]:
-        """Return how many frames to leave out and how long a hole to leave, of a PTS that was already heard."""
+    def _overlap(self, deviation: int, sample_count: int, now: int) -> tuple[int, int]:
+        """Return how many samples to leave out and how long a hole to leave, of a PTS that was already heard."""
         if self._overlap_began is None:
             self._overlap_began, self._overlap_samples = now, 0
         waited = now - self._overlap_began
         if -deviation > LONGEST_OVERLAP_SECONDS * self._rate_hz or waited > OVERLAP_WAIT_SECONDS * self._rate_hz:
             self._overlap_began = None
             return 0, self._hole_of_passed_time(now)
-        skipped = min(frames, -deviation)
+        skipped = min(sample_count, -deviation)
         self._overlap_samples += skipped
-        return skipped, 0 if skipped == frames else self._hole_after_overlap(now)
+        return skipped, 0 if skipped == sample_count else self._hole_after_overlap(now)
 
     def _hole(self, deviation: int, now: int) -> int:
         """Return how long a hole to leave before a PTS that is not before its place."""
@@ -120,10 +120,10 @@ class TimestampPlacer:
             return least
         return max(least, now - self._end - min(self._least_lag_before, self._least_lag))
 
-    def _slew(self, origin: int, frames: int) -> None:
+    def _slew(self, origin: int, sample_count: int) -> None:
         """Follow the drift between PTS and counted samples, a little each second, towards the newest `origin`."""
         assert self._origin is not None
-        self._samples_since_slew += frames
+        self._samples_since_slew += sample_count
         if self._samples_since_slew >= self._rate_hz:
             most = MAX_SLEW_PPM * self._samples_since_slew // 1_000_000
             self._origin += max(-most, min(most, origin - self._origin))

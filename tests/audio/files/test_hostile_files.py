@@ -120,15 +120,15 @@ async def play(path: Path) -> list[SourceItem]:
 
 
 def heard(path: Path) -> int:
-    """How many frames the source gives; SourceError says what is wrong."""
+    """How many samples the source gives; SourceError says what is wrong."""
     items = asyncio.run(play(path))
     assert isinstance(items[0], StreamOpened)
-    frames = 0
+    sample_count = 0
     for block in items[1:]:
-        assert isinstance(block, Block) and block.first_sample == frames
+        assert isinstance(block, Block) and block.first_sample == sample_count
         assert np.isfinite(block.samples).all() and np.abs(block.samples).max() <= 1.0
-        frames = block.end_sample
-    return frames
+        sample_count = block.end_sample
+    return sample_count
 
 
 @settings(max_examples=hostile.inputs(300))

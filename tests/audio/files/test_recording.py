@@ -118,9 +118,12 @@ class TestBadFiles:
         write(tmp_path / "a.wav", tone(0.1)).chmod(0)
         self.check(tmp_path / "a.wav", "")
 
-    @pytest.mark.parametrize("frames", [0, 1, 479])
-    def test_too_short(self, tmp_path: Path, frames: int) -> None:
-        self.check(write(tmp_path / "a.wav", tone(1.0)[:frames]), f"only {frames} frame(s) of sound; at least 480")
+    @pytest.mark.parametrize("sample_count", [0, 1, 479])
+    def test_too_short(self, tmp_path: Path, sample_count: int) -> None:
+        self.check(
+            write(tmp_path / "a.wav", tone(1.0)[:sample_count]),
+            f"only {sample_count} sample(s) of sound; at least 480",
+        )
 
     @pytest.mark.parametrize("rate_hz", [1, 900_000])
     def test_absurd_rate(self, tmp_path: Path, rate_hz: int) -> None:

@@ -85,11 +85,11 @@ class TestKeepStreaming:
         streams = ScriptedStreams([OPENED], [OPENED])
         assert collect(streams, CountingBackoff(), 3) == [OPENED, StreamLost("the stream ended"), OPENED]
 
-    @pytest.mark.parametrize(("frames", "resets"), [(RATE_HZ, 0), (RECOVERED_SAMPLES, 1)])
-    def test_only_lasting_sound_resets_the_backoff(self, frames: int, resets: int) -> None:
+    @pytest.mark.parametrize(("sample_count", "resets"), [(RATE_HZ, 0), (RECOVERED_SAMPLES, 1)])
+    def test_only_lasting_sound_resets_the_backoff(self, sample_count: int, resets: int) -> None:
         backoff = CountingBackoff()
         backoff.calls.clear()
-        collect(ScriptedStreams([OPENED, block(frames)]), backoff, 2)
+        collect(ScriptedStreams([OPENED, block(sample_count)]), backoff, 2)
         assert backoff.calls.count("reset") == resets
 
     def test_other_faults_pass(self) -> None:

@@ -64,10 +64,10 @@ class RawInputStream:
     def _run(self):
         counts = {"Dying": 2, "Stuck": 0, "Flooding": 500}
         for number in range(counts.get(self.name, 3)):
-            frame = struct.pack("=%df" % self.channels, *(0.1 * (1 + c) for c in range(self.channels)))
+            sample = struct.pack("=%df" % self.channels, *(0.1 * (1 + c) for c in range(self.channels)))
             overflow = self.name == "Overflowing" and number == 1
             status = types.SimpleNamespace(input_overflow=overflow)
-            self.callback(memoryview(frame * self.blocksize), self.blocksize, None, status)
+            self.callback(memoryview(sample * self.blocksize), self.blocksize, None, status)
         if self.name == "Dying":
             self.finished_callback()
         threading.Event().wait()

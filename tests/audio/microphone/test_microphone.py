@@ -27,8 +27,8 @@ STALL = "stall"
 Script = list[CaptureFormat | CapturedSound | Exception | str]
 
 
-def sound(first_sample: int, frames: int = 4800, value: float = 0.5) -> CapturedSound:
-    return CapturedSound(first_sample, np.full((frames, 1), value, dtype=np.float32))
+def sound(first_sample: int, sample_count: int = 4800, value: float = 0.5) -> CapturedSound:
+    return CapturedSound(first_sample, np.full((sample_count, 1), value, dtype=np.float32))
 
 
 class ScriptedCapture:
@@ -142,7 +142,7 @@ class TestStream:
         with pytest.raises(ValueError, match="channel must be"):
             Microphone("kitchen", channel="centre")
 
-    def test_lost_frames_are_counted_and_leave_a_hole(self) -> None:
+    def test_lost_samples_are_counted_and_leave_a_hole(self) -> None:
         captures = Captures([FORMAT, sound(0), sound(4800 * 3 + 1), sound(4800 * 4 + 1)])
         source = microphone(captures)
         items = listen(source, 4)

@@ -67,7 +67,7 @@ def holes(items: list[SourceItem]) -> list[float]:
     """Seconds of sound that are missing, one by one."""
     blocks = [item for item in items if isinstance(item, Block)]
     missing = [later.first_sample - earlier.end_sample for earlier, later in itertools.pairwise(blocks)]
-    return [frames / RATE_HZ for frames in missing if frames]
+    return [hole / RATE_HZ for hole in missing if hole]
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ class TestLivePcm:
         assert holes(items) == []
 
     def test_what_waited_in_the_pipe_is_not_heard(self) -> None:
-        """A frame that was cut by it stays whole."""
+        """A sample that was cut by it stays whole."""
         written = threading.Event()
 
         def play(pipe: BinaryIO) -> None:
@@ -149,12 +149,12 @@ class TestLivePcm:
 
     def test_an_endless_input_is_read_in_real_time(self) -> None:
         async def run(stream: BinaryIO) -> int:
-            frames = 0
+            sample_count = 0
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(3), aclosing(LivePcm("pipe", input_stream=stream).items()) as items:
                     async for item in items:
-                        frames += len(item.samples) if isinstance(item, Block) else 0
-            return frames
+                        sample_count += len(item.samples) if isinstance(item, Block) else 0
+            return sample_count
 
         with Path("/dev/zero").open("rb") as stream:
             assert asyncio.run(run(stream)) < 120 * RATE_HZ

@@ -94,7 +94,7 @@ class TestPcm:
             assert len(joined(listen(Pcm("pipe", 16_000, input_stream=stream)))) == RATE_HZ
 
     @pytest.mark.parametrize(("channels", "extra"), [(1, 1), (2, 1), (2, 3)])
-    def test_a_torn_frame_at_the_end_is_left_out(
+    def test_a_torn_sample_at_the_end_is_left_out(
         self, channels: int, extra: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         data = SAMPLES.tobytes() + bytes(extra)
@@ -102,7 +102,7 @@ class TestPcm:
             samples = joined(listen(Pcm("pipe", channels=channels, input_stream=stream)))
         assert len(samples) == len(SAMPLES) // channels
         assert [record.message for record in caplog.records] == [
-            "source pipe: the input ended in the middle of a frame"
+            "source pipe: the input ended in the middle of a sample"
         ]
 
     def test_nothing_at_all(self) -> None:
