@@ -36,13 +36,11 @@ class MonoBlocks:
         self._rate_hz = 0
         self._resampler = StreamResampler(RATE_HZ)
         self._position = 0  # samples at the file's rate, since that rate began
-        self._origin = 0  # samples at `RATE_HZ`, where that rate began
-        self._end = 0
 
     @property
     def heard(self) -> bool:
         """Whether there was any sound."""
-        return self._end > 0
+        return self._resampler.end_sample > 0
 
     def push(self, sound: Sound) -> list[Block]:
         """Return the blocks that are ready; SourceError for an absurd rate or a channel that the file lacks."""
@@ -53,29 +51,23 @@ class MonoBlocks:
         samples, replaced = sane_samples(sound.samples)
         self.replaced += replaced
         self._position += sound.skipped_samples
-        blocks += self._placed(self._resampler.push(self._position, self._mono(samples)))
+        blocks += self._resampler.push(self._position, self._mono(samples))
         self._position += len(samples)
         return blocks
 
     def finish(self) -> list[Block]:
         """Return what is still inside the resampler."""
-        return self._placed(self._resampler.finish())
+        return self._resampler.finish()
 
     def _change_rate(self, rate_hz: int) -> None:
         try:
-            self._resampler = StreamResampler(rate_hz)
+            self._resampler = StreamResampler(rate_hz, self._resampler.end_sample)
         except ValueError as error:
             raise SourceError(f"{self._shown}: {error}") from error
-        self._rate_hz, self._position, self._origin = rate_hz, 0, self._end
+        self._rate_hz, self._position = rate_hz, 0
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
             return self._to_mono(samples, self._rate_hz)
         except LookupError as error:
             raise SourceError(f"{self._shown}: {error}") from error
-
-    def _placed(self, blocks: list[Block]) -> list[Block]:
-        placed = [Block(self._origin + block.first_sample, block.samples) for block in blocks]
-        if placed:
-            self._end = placed[-1].end_sample
-        return placed

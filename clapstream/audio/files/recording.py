@@ -20,7 +20,7 @@ from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.files.file_reader import BrokenFileError, Sound, shown_name
 from clapstream.audio.files.mono_blocks import Mono, MonoBlocks, mix
 from clapstream.audio.files.sound_file import NotSoundError, opened
-from clapstream.audio.source import SourceError
+from clapstream.audio.source import LosslessSource, SourceError
 
 __all__ = ["Recording", "SourceError", "claimed_seconds", "read_audio", "recording_blocks", "recording_problem"]
 
@@ -77,8 +77,8 @@ def recording_problem(path: Path, channel: str | int = "mix") -> str | None:
     return None
 
 
-class Recording:
-    """A source that plays a file, in real time or as fast as its consumer takes it; it never drops a block."""
+class Recording(LosslessSource):
+    """A source that plays a file, in real time or as fast as its consumer takes it."""
 
     def __init__(
         self,
@@ -89,10 +89,7 @@ class Recording:
         channel: str | int = "mix",
     ) -> None:
         """Take the file and mix, left, right or a channel index from 0; `loop` plays it as one endless stream."""
-        self.name = name
-        self.dropped_blocks = 0
-        self.reconnects = 0
-        self.silent = False
+        super().__init__(name)
         self._path = path
         self._pace = pace
         self._loop = loop

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -23,8 +21,6 @@ from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.source import BLOCK_SECONDS
 from clapstream.audio.stream.handover import BURST_SECONDS, Pace
 from clapstream.process.backoff import Backoff
-
-_logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 5.0
 """A pipe that delivers nothing for this long is lost, as a network stream is."""
@@ -60,27 +56,23 @@ class LivePcm(LiveSource):
         input_stream: BinaryIO | None = None,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
-        """Take what the input cannot tell, and which channel is heard; `input_stream` None is standard input."""
-        backoff = Backoff(0.0, 0.0)  # waiting for sound is all there is to try
-        super().__init__(name, ChannelChoice(name, channel), backoff, stall_seconds)
-        self._format = PcmFormat(rate_hz, channels)
-        self._input = input_stream
+        """Take the format of the input and the channel to listen to; `input_stream` None is standard input."""
+        choice = ChannelChoice(name, channel)
+        super().__init__(name, choice, Backoff(0.0, 0.0), stall_seconds)  # a pipe needs no delay to be read again
+        self._input = PcmInput(name, PcmFormat(rate_hz, channels), choice, input_stream)
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the pipe's blocks until it is closed; SourceError if it is a terminal."""
-        source = self._input or sys.stdin.buffer
-        with PcmInput(self.name, source, self._format, self._channel) as self._pcm:
-            self._pcm.discard_waiting()
+        with self._input:
+            self._input.discard_waiting()
             with contextlib.suppress(_InputEndedError):
                 async with aclosing(super().items()) as items:
                     async for item in items:
                         yield item
-            if self._pcm.torn:
-                _logger.warning("source %s: the input ended in the middle of a sample", self.name)
 
     async def _stream(self) -> AsyncGenerator[StreamOpened | Block, None]:
         """Give what is written until a stall; _InputEndedError when the pipe is closed."""
-        rate_hz = self._format.rate_hz
+        rate_hz = self._input.rate_hz
         resampler, end = StreamResampler(rate_hz), 0
         sound = await self._read_for(BURST_SECONDS)
         if not len(sound):
@@ -109,7 +101,7 @@ class LivePcm(LiveSource):
         deadline: float | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as limit:
-                while len(gathered) < most and (samples := await self._pcm.read()) is not None:
+                while len(gathered) < most and (samples := await self._input.read()) is not None:
                     gathered.append(samples)
                     deadline = deadline or asyncio.get_running_loop().time() + seconds
                     limit.reschedule(deadline)

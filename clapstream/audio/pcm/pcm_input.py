@@ -6,8 +6,10 @@ import array
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import stat
+import sys
 import termios
 from dataclasses import dataclass
 from typing import BinaryIO, Self
@@ -18,39 +20,46 @@ from numpy.typing import NDArray
 from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.source import BLOCK_SECONDS, SourceError
 
+_logger = logging.getLogger(__name__)
+
 INT16_BYTES = 2
 FULL_SCALE = np.float32(32_768.0)
 
 
 @dataclass(frozen=True, slots=True)
 class PcmFormat:
-    """What is written: 16-bit little-endian samples, interleaved."""
+    """The format of an input of interleaved 16-bit little-endian samples."""
 
     rate_hz: int
     channels: int
 
     @property
     def bytes_per_sample(self) -> int:
-        """Bytes of one sample of all channels."""
+        """Bytes of one sample of every channel."""
         return INT16_BYTES * self.channels
 
 
 class PcmInput:
-    """Gives mono samples of a pipe, or of a file, which never blocks for long. A context manager."""
+    """Gives mono samples of a pipe, or of a file, which never blocks for long. Open it as a context manager."""
 
-    def __init__(self, name: str, source: BinaryIO, pcm_format: PcmFormat, channel: ChannelChoice) -> None:
-        """Take the source's name, its input and the channel to hear; SourceError if the input is a terminal."""
-        if source.isatty():
-            raise SourceError(f"source {name}: standard input is a terminal; pipe 16-bit samples into it")
+    def __init__(
+        self, name: str, pcm_format: PcmFormat, channel: ChannelChoice, input_stream: BinaryIO | None = None
+    ) -> None:
+        """Take the source's name, the input's format and channel; `input_stream` None is standard input."""
+        self._name = name
         self._format = pcm_format
         self._channel = channel
-        self._rest = b""
-        self._descriptor = os.dup(source.fileno())
-        self._loop = asyncio.get_running_loop()
-        self._was_blocking = os.get_blocking(self._descriptor)
-        os.set_blocking(self._descriptor, False)
+        self._input_stream = input_stream
 
     def __enter__(self) -> Self:
+        """Open the input; SourceError if it is a terminal."""
+        input_stream = self._input_stream or sys.stdin.buffer
+        if input_stream.isatty():
+            raise SourceError(f"source {self._name}: standard input is a terminal; pipe 16-bit samples into it")
+        self._rest = b""
+        self._descriptor = os.dup(input_stream.fileno())
+        self._was_blocking = os.get_blocking(self._descriptor)
+        os.set_blocking(self._descriptor, False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,9 +68,9 @@ class PcmInput:
         os.close(self._descriptor)
 
     @property
-    def torn(self) -> bool:
-        """Whether the newest sample is incomplete."""
-        return bool(self._rest)
+    def rate_hz(self) -> int:
+        """The sample rate of the input."""
+        return self._format.rate_hz
 
     async def read(self) -> NDArray[np.float32] | None:
         """Wait for samples and return them, `(samples,)`, at most a block; None at the end."""
@@ -74,6 +83,7 @@ class PcmInput:
                 await self._readable()
                 continue
             if not received:
+                self._warn_of_rest()
                 return None
             if len(samples := self._samples(received)):
                 return samples
@@ -93,10 +103,16 @@ class PcmInput:
         sound = np.frombuffer(data, dtype="<i2").reshape(-1, self._format.channels).astype(np.float32) / FULL_SCALE
         return self._channel.mono(sound, self._format.rate_hz)
 
+    def _warn_of_rest(self) -> None:
+        """Warn once if the input ended within a sample."""
+        if self._rest:
+            self._rest = b""
+            _logger.warning("source %s: the input ended in the middle of a sample", self._name)
+
     async def _readable(self) -> None:
-        readable = asyncio.Event()
-        self._loop.add_reader(self._descriptor, readable.set)
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._descriptor, readable.set)
         try:
             await readable.wait()
         finally:
-            self._loop.remove_reader(self._descriptor)
+            loop.remove_reader(self._descriptor)

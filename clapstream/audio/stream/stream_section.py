@@ -22,16 +22,19 @@ class StreamSection:
     def __init__(self, rate_hz: int, start_sample: int) -> None:
         """Start now; StreamBrokenError if the rate is absurd."""
         try:
-            self._resampler = StreamResampler(rate_hz)
+            self._resampler = StreamResampler(rate_hz, start_sample)
         except ValueError as error:
             raise StreamBrokenError(str(error)) from error
         self.rate_hz = rate_hz
-        self.end_sample = start_sample
-        self._start_sample = start_sample
         self._began = time.monotonic()
         self._placer = TimestampPlacer(rate_hz)
         self._gathered: list[NDArray[np.float32]] = []
         self._first = self._end = 0  # of what is gathered
+
+    @property
+    def end_sample(self) -> int:
+        """Where the section ends so far, at `RATE_HZ`."""
+        return self._resampler.end_sample
 
     def push(self, sound: DecodedSound) -> Iterator[Block]:
         """Take decoded sound that came just now; give the blocks that are ready."""
@@ -51,17 +54,11 @@ class StreamSection:
     def finish(self) -> Iterator[Block]:
         """Give what is left."""
         yield from self._flush()
-        yield from self._stamped(self._resampler.finish())
+        yield from self._resampler.finish()
 
     def _flush(self) -> Iterator[Block]:
         if self._gathered:
             samples = np.concatenate(self._gathered)
             self._gathered.clear()
-            yield from self._stamped(self._resampler.push(self._first, samples))
+            yield from self._resampler.push(self._first, samples)
             self._first = self._end
-
-    def _stamped(self, blocks: list[Block]) -> Iterator[Block]:
-        for block in blocks:
-            stamped = Block(self._start_sample + block.first_sample, block.samples)
-            self.end_sample = stamped.end_sample
-            yield stamped
