@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
+from clapstream.audio.files.av_gaps import GapFinder
 from clapstream.audio.files.file_reader import BrokenFileError, NoAudioError, NotReadableError, Sound, cut_short
 from clapstream.audio.files.joined_sounds import joined
 from clapstream.audio.pyav import float_samples
@@ -23,15 +20,6 @@ OPTIONS = {
     "analyzeduration": "60000000",  # microseconds in which the audio track may begin, where no header tells of it
     "probesize": "50000000",  # bytes, likewise
 }
-
-GAP_SECONDS = 0.1
-"""Time stamps that jump by more leave a gap: less is rounding, or the delay of an encoder."""
-
-SILENT_GAP_SECONDS = 1.0
-"""A gap up to this is silence: encoders for speech leave packets out while nobody talks."""
-
-LONGEST_GAP_SECONDS = 3600.0
-"""A longer jump is a broken time stamp."""
 
 MISSING_SECONDS = 0.5
 """A file that ends so much before its header says is broken: less is rounding, or the delay of an encoder."""
@@ -62,9 +50,7 @@ class AvReader:
             stack.callback(self._container.close)
             self._track = _audio_track(self._container)
             self._close = stack.pop_all().close
-        self._position = Fraction(0)  # seconds
-        self._offset: Fraction | None = None
-        self._first_gap: str | None = None
+        self._gaps = GapFinder(self._container)
 
     @property
     def claimed_seconds(self) -> float:
@@ -76,10 +62,10 @@ class AvReader:
     def sounds(self) -> Iterator[Sound]:
         """Give the track's sound from front to back; BrokenFileError where it is damaged."""
         yield from joined(self._decoded())
-        if self._is_exact and self.claimed_seconds - self._position > MISSING_SECONDS:
-            raise cut_short(float(self._position), self.claimed_seconds)
-        if self._first_gap is not None:
-            raise BrokenFileError(self._first_gap)
+        if self._is_exact and self.claimed_seconds - self._gaps.position > MISSING_SECONDS:
+            raise cut_short(float(self._gaps.position), self.claimed_seconds)
+        if self._gaps.first_gap is not None:
+            raise BrokenFileError(self._gaps.first_gap)
 
     def close(self) -> None:
         """Close the file."""
@@ -102,49 +88,17 @@ class AvReader:
                 packet = next(packets, None)
                 decoded = [] if packet is None else [(each, float_samples(each)) for each in packet.decode()]
             except (av.FFmpegError, IndexError, ValueError) as error:  # IndexError: PyAV met a track that is new
-                failure = BrokenFileError(f"broken after {float(self._position):.1f} s: {_cause(error)}")
-                if self._position:
+                failure = BrokenFileError(f"broken after {float(self._gaps.position):.1f} s: {_cause(error)}")
+                if self._gaps.position:
                     raise failure from error
                 continue
             for frame, samples in decoded:
                 if len(samples):
-                    yield from self._placed(frame, samples)
+                    yield from self._gaps.placed(frame, samples)
             if packet is None:
                 break
-        if failure is not None and not self._position:
+        if failure is not None and not self._gaps.position:
             raise failure
-
-    def _placed(self, frame: av.AudioFrame, samples: NDArray[np.float32]) -> Iterator[Sound]:
-        """Give a frame's samples, and what is missing before them."""
-        gap = self._gap_before(frame)
-        missing = round(gap * frame.sample_rate)
-        skipped = 0
-        if gap > SILENT_GAP_SECONDS:
-            skipped = missing
-            if self._position and self._first_gap is None:
-                start, end = float(self._position), float(self._position + gap)
-                self._first_gap = (
-                    f"no sound from {start:.1f} to {end:.1f} s: the file has a gap there or is damaged"
-                )
-        elif missing:
-            yield Sound(np.zeros((missing, samples.shape[1]), dtype=np.float32), frame.sample_rate)
-        yield Sound(samples, frame.sample_rate, skipped)
-        self._position += Fraction(missing + len(samples), frame.sample_rate)
-
-    def _gap_before(self, frame: av.AudioFrame) -> Fraction:
-        """Return how many seconds are missing before a frame, by time stamps that count from the file's start."""
-        if frame.pts is None or frame.time_base is None:
-            return Fraction(0)
-        stamp = frame.pts * frame.time_base
-        if self._offset is None:
-            start = self._container.start_time
-            self._offset = -stamp if start is None else Fraction(-start, 1_000_000)
-        gap = stamp + self._offset - self._position
-        if GAP_SECONDS < gap < LONGEST_GAP_SECONDS:
-            return gap
-        if abs(gap) > GAP_SECONDS:  # back, or absurdly far: count from here
-            self._offset -= gap
-        return Fraction(0)
 
 
 class _Nameless:

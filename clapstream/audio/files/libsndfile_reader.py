@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import os
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import soundfile
 
 from clapstream.audio.files.file_reader import BrokenFileError, NotReadableError, Sound, cut_short
-from clapstream.audio.files.ogg_parts import OggPart, ogg_parts
+from clapstream.audio.files.libsndfile import FilePart, cause, open_sound_file, open_through_pipe
+from clapstream.audio.files.ogg_parts import ogg_parts
 from clapstream.audio.source import BLOCK_SECONDS
 
 MOST_SAMPLES_READ = 2**20
@@ -39,7 +36,9 @@ class LibsndfileReader:
     def __init__(self, path: Path) -> None:
         """Open the file; NotReadableError if it is in no format of libsndfile, OSError if it cannot be read."""
         self._path = path
-        self._file = _open(os.fsencode(path.absolute()))  # soundfile takes no text for names that are not Unicode
+        self._file = open_sound_file(
+            os.fsencode(path.absolute())
+        )  # soundfile takes no text for names that are not Unicode
         if not self._file.frames:  # a recorder that was interrupted leaves a header without a length
             self._file.close()
             raise NotReadableError("its header says that it has no sound")
@@ -48,7 +47,7 @@ class LibsndfileReader:
             self._guessed_seconds = self._known_seconds
             self._file.close()
             # From a file, libsndfile reads only as many samples as it guesses from the bit rate at the beginning.
-            self._file = _open_through_pipe(path)
+            self._file = open_through_pipe(path)
 
     @property
     def claimed_seconds(self) -> float:
@@ -101,7 +100,7 @@ class LibsndfileReader:
         with self._path.open("rb") as raw:
             for part in ogg_parts(raw):
                 try:
-                    with _open(_FilePart(raw, part)) as file:
+                    with open_sound_file(FilePart(raw, part)) as file:
                         for sound in _sounds(file, seconds):
                             yield sound
                             seconds += len(sound.samples) / sound.rate_hz
@@ -109,59 +108,6 @@ class LibsndfileReader:
                     raise BrokenFileError(f"broken after {seconds:.1f} s: {error}") from error
                 if part.damaged:
                     raise BrokenFileError(f"broken after {seconds:.1f} s: a damaged or missing page")
-
-
-class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from front to back: soundfile seeks after every read, which tears holes into MP3."""
-
-    def seekable(self) -> bool:
-        """Tell soundfile to leave the position alone."""
-        return False
-
-
-class _FilePart(io.RawIOBase):
-    """A part of a file as a file of its own, as far as libsndfile needs one."""
-
-    def __init__(self, file: BinaryIO, part: OggPart) -> None:
-        self._file = file
-        self._start = part.start
-        self._size = part.end - part.start
-        self._position = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        wanted = max(0, min(len(buffer), self._size - self._position))
-        self._file.seek(self._start + self._position)
-        data = self._file.read(wanted)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-
-def _open(file: bytes | int | _FilePart) -> soundfile.SoundFile:
-    try:
-        return _SequentialFile(file)
-    except (soundfile.SoundFileError, TypeError, ValueError) as error:  # TypeError: a raw format without parameters
-        raise NotReadableError(_cause(error)) from error
-
-
-def _open_through_pipe(path: Path) -> soundfile.SoundFile:
-    reading, writing = os.pipe()
-    threading.Thread(target=_copy, args=(path, writing), name=f"read {path.name}", daemon=True).start()
-    return _open(reading)  # which closes it also if it refuses
-
-
-def _copy(path: Path, writing: int) -> None:
-    """Run in a thread: write a file into a pipe until all is written or nobody reads any more."""
-    with os.fdopen(writing, "wb", buffering=0) as pipe, contextlib.suppress(OSError), path.open("rb") as file:
-        while data := file.read(2**16):
-            pipe.write(data)
 
 
 def _sounds(file: soundfile.SoundFile, start_seconds: float = 0.0) -> Iterator[Sound]:
@@ -174,16 +120,8 @@ def _sounds(file: soundfile.SoundFile, start_seconds: float = 0.0) -> Iterator[S
             samples = file.read(block_samples, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
             seconds = start_seconds + position / file.samplerate
-            raise BrokenFileError(f"broken after {seconds:.1f} s: {_cause(error)}") from error
+            raise BrokenFileError(f"broken after {seconds:.1f} s: {cause(error)}") from error
         if not len(samples):
             return
         position += len(samples)
         yield Sound(samples, file.samplerate)
-
-
-def _cause(error: Exception) -> str:
-    """Return libsndfile's own words, without the path that soundfile puts before them."""
-    words = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
-    if words == "Unspecified internal error.":  # what it says of MP3
-        return "the data cannot be decoded"
-    return words.removeprefix("Error : ").rstrip(".")

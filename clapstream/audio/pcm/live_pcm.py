@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.live.live_source import LiveSource
+from clapstream.audio.live.pace import AHEAD_SECONDS, BURST_SECONDS, Pace
 from clapstream.audio.pcm.pcm_input import PcmFormat, PcmInput
 from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.source import BLOCK_SECONDS
-from clapstream.audio.stream.handover import BURST_SECONDS, Pace
 from clapstream.process.backoff import Backoff
 
 STALL_SECONDS = 5.0
@@ -30,9 +30,6 @@ LATE_SECONDS = 0.5
 
 CATCH_UP_SECONDS = 0.3
 """How long what was only late may take to come after a wait."""
-
-AHEAD_SECONDS = 30.0
-"""How far to read ahead of real time: a recording may be piped in by mistake."""
 
 
 class _InputEndedError(Exception):
@@ -79,7 +76,7 @@ class LivePcm(LiveSource):
             raise _InputEndedError
         heard_at = time.monotonic()
         yield StreamOpened(datetime.now(UTC) - timedelta(seconds=len(sound) / rate_hz))
-        pace = Pace(AHEAD_SECONDS)
+        pace = Pace()
         while len(sound):
             for block in resampler.push(end, sound):
                 yield block

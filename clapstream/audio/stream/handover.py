@@ -1,4 +1,4 @@
-"""Hands what a thread reads over to the event loop, and keeps the thread from reading ahead of real time."""
+"""A queue of blocks from the thread that reads a stream to the event loop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from clapstream.audio.block import RATE_HZ, Block, StreamOpened
+from clapstream.audio.live.pace import BURST_SECONDS
 
 T = TypeVar("T")
-
-FASTEST = 1.05
-"""How fast to read after the burst: a server whose clock is ahead of ours must never be held back."""
-
-BURST_SECONDS = 0.5
-"""How long the burst at the start may last: what was held back while the stream was analysed, and the server's."""
 
 
 class Handover:
@@ -104,18 +99,3 @@ class Handover:
     def _finish(self, error: Exception) -> None:
         self._end = error
         self._changed.set()
-
-
-class Pace:
-    """Tells a reader when to wait: sound may come a burst ahead of real time, then hardly faster than it plays."""
-
-    def __init__(self, ahead_seconds: float, fastest: float = FASTEST) -> None:
-        """Start now; `ahead_seconds` is the burst, `fastest` how many seconds of sound a second may bring."""
-        self._ahead_seconds = ahead_seconds
-        self._fastest = fastest
-        self._started = time.monotonic()
-
-    def wait_seconds(self, end_sample: int) -> float:
-        """How long to wait before more is read, at the end of what was read, in samples at `RATE_HZ`."""
-        elapsed_seconds = time.monotonic() - self._started
-        return max(0.0, end_sample / RATE_HZ - self._fastest * elapsed_seconds - self._ahead_seconds)

@@ -13,8 +13,8 @@ from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.live.live_source import LiveSource
 from clapstream.audio.live.recovery import StreamBrokenError
 from clapstream.audio.source import SourceError
-from clapstream.audio.stream.decoding import SEGMENT_SECONDS, Transport, ways_to_open
 from clapstream.audio.stream.handover import Handover
+from clapstream.audio.stream.opening import SEGMENT_SECONDS, Transport, ways_to_open
 from clapstream.audio.stream.stream_reader import StreamReader
 from clapstream.process.backoff import Backoff
 from clapstream.urls import shown_url

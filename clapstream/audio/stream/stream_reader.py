@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING
 
 from clapstream.audio.block import RATE_HZ, Block
 from clapstream.audio.channel_choice import ChannelChoice
+from clapstream.audio.live.pace import Pace
 from clapstream.audio.live.recovery import StreamBrokenError
-from clapstream.audio.stream.decoding import (
+from clapstream.audio.stream.decoding import decoded_sound
+from clapstream.audio.stream.handover import Handover
+from clapstream.audio.stream.opening import (
     CONNECT_SECONDS,
     READ_SECONDS,
     SEGMENT_SECONDS,
-    decoded_sound,
     is_segmented,
     may_open_another_way,
     open_stream,
 )
-from clapstream.audio.stream.handover import Handover, Pace
 from clapstream.audio.stream.stream_section import StreamSection
 from clapstream.audio.stream.timestamps import LEAST_HOLE_SECONDS
 from clapstream.urls import shown_url
 
 if TYPE_CHECKING:
     import av
-
-AHEAD_SECONDS = 30.0
-"""How far to read ahead of real time: servers send a burst at first, but a file behind a URL would come at once."""
 
 SEGMENTED_PACE = 1.0001
 """How fast segmented sound is read, without a burst: so that it comes evenly, some segments behind."""
@@ -115,7 +113,7 @@ class StreamReader:
         """Hand over blocks, a burst at first, then in real time, until nobody listens."""
         pace: Pace | None = None
         for block in blocks:
-            pace = pace or (Pace(0.0, SEGMENTED_PACE) if self.segmented else Pace(AHEAD_SECONDS))
+            pace = pace or (Pace(0.0, SEGMENTED_PACE) if self.segmented else Pace())
             self._handover.put_from_thread(block)
             if self._handover.closed.wait(pace.wait_seconds(block.end_sample)):
                 return
