@@ -16,8 +16,8 @@ RATE_HZ = 48_000
 class Block:
     """A stretch of one stream.
 
-    `first_sample` counts frames at `RATE_HZ` from the stream's start; a jump against the end of the block before
-    is a hole (frames were dropped). `samples` is float32 `(frames,)`, full scale is 1.0.
+    `first_sample` counts samples at `RATE_HZ` from the stream's start; a jump against the end of the block before
+    is a hole (samples were dropped). `samples` is float32 `(samples,)`, full scale is 1.0.
     """
 
     first_sample: int
@@ -25,13 +25,13 @@ class Block:
 
     @property
     def end_sample(self) -> int:
-        """Index of the frame after the last one."""
+        """Index of the sample after the last one."""
         return self.first_sample + len(self.samples)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """A stream started: frame 0 was heard at `started` (UTC). Frame indices restart at 0."""
+    """A stream started: sample 0 was heard at `started` (UTC). Sample indices restart at 0."""
 
     started: datetime
 

@@ -29,7 +29,7 @@ class CancellationWatch:
         self._warned = False
 
     def hear(self, samples: NDArray[np.float32], mixed: NDArray[np.float32], rate_hz: int) -> None:
-        """Take samples `(frames, channels)` and their mean `(frames,)`; sound too quiet to tell is passed over."""
+        """Take sound `(samples, channels)` and its mix `(samples,)`; sound too quiet to tell is ignored."""
         channels = samples.shape[1]
         if self._warned or channels < 2 or not len(samples):
             return

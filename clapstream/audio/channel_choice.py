@@ -23,7 +23,7 @@ class ChannelChoice:
         self._cancellation = CancellationWatch(source)
 
     def mono(self, samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
-        """Return `(frames,)` of samples `(frames, channels)`; LookupError if there is no such channel."""
+        """Return mono `(samples,)` of sound `(samples, channels)`; LookupError if there is no such channel."""
         chosen = choose_channel(samples, self._channel)
         if self._channel == "mix":
             self._cancellation.hear(samples, chosen, rate_hz)

@@ -1,4 +1,4 @@
-"""When a frame was heard. A sound card's clock drifts (50 ppm are 26 minutes a year) and wall clocks jump.
+"""When a sample was heard. A sound card's clock drifts (50 ppm are 26 minutes a year) and wall clocks jump.
 
 Everything is in whole microseconds, so that a stream can run for years without losing precision.
 """
@@ -20,45 +20,45 @@ STEP_MICROSECONDS = 2_000_000
 """A lag beyond this is no drift but sound that was never delivered: the clock steps over it."""
 
 HISTORY = 64
-"""Corrections kept for questions about older frames: an hour of them."""
+"""Corrections kept for questions about older samples: an hour of them."""
 
 MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Anchor:
-    """From `frame` on, time passes `slew_ppm` faster than nominal, starting at `microseconds` after the start."""
+    """From `sample` on, time passes `slew_ppm` faster than nominal, starting at `microseconds` after the start."""
 
-    frame: int
+    sample: int
     microseconds: int
     slew_ppm: int
 
-    def microseconds_at(self, frame: int) -> int:
+    def microseconds_at(self, sample: int) -> int:
         """Return microseconds after the start of the stream."""
-        return self.microseconds + (frame - self.frame) * (1_000_000 + self.slew_ppm) // RATE_HZ
+        return self.microseconds + (sample - self.sample) * (1_000_000 + self.slew_ppm) // RATE_HZ
 
 
 class StreamClock:
-    """Maps the frames of one stream to UTC: its start plus frames / rate, kept true by when blocks arrive.
+    """Maps the samples of one stream to UTC: its start plus samples / rate, kept true by when blocks arrive.
 
     A block can only arrive late, so the least lateness of a minute tells the drift. It is worked off by letting
     time pass slightly faster or slower. A lag of seconds (sound that never came) is stepped over at once. Sound
     that is seconds early comes from a file read fast, which is no drift: time goes on as it was. Within a stream
-    time never goes backwards: the answer for a frame up to an hour old never changes, and a later frame is never
+    time never goes backwards: the answer for a sample up to an hour old never changes, and a later sample is never
     earlier. Only when the wall clock is set, or the machine slept, all answers move with it.
     """
 
     def __init__(self, started: datetime, wall_clock: WallClockWatch | None = None) -> None:
-        """Take when frame 0 was heard, an aware datetime."""
+        """Take when sample 0 was heard, an aware datetime."""
         self._started = started
         self._wall_clock = wall_clock or WallClockWatch()
         self._anchors: deque[_Anchor] = deque([_Anchor(0, 0, 0)], maxlen=HISTORY)
-        self._least_lag: int | None = None  # behind frames / rate, in microseconds
+        self._least_lag: int | None = None  # behind samples / rate, in microseconds
         self._usual_lateness: int | None = None
 
-    def utc(self, frame: int) -> datetime:
-        """Return when a frame was heard; frames beyond the newest observed one are not final."""
-        return self._started + timedelta(microseconds=self._microseconds_at(frame))
+    def utc(self, sample: int) -> datetime:
+        """Return when a sample was heard; samples beyond the newest observed one are not final."""
+        return self._started + timedelta(microseconds=self._microseconds_at(sample))
 
     def arrived(self, end_sample: int, now: datetime) -> None:
         """Note that the block that ends before `end_sample` arrived at `now`."""
@@ -66,28 +66,28 @@ class StreamClock:
         nominal = end_sample * 1_000_000 // RATE_HZ
         lag = (now - self._started) // MICROSECOND - nominal
         self._least_lag = lag if self._least_lag is None else min(lag, self._least_lag)
-        if end_sample - self._anchors[-1].frame >= PERIOD_SAMPLES:
+        if end_sample - self._anchors[-1].sample >= PERIOD_SAMPLES:
             self._correct(end_sample, self._least_lag + nominal - self._microseconds_at(end_sample))
             self._least_lag = None
 
-    def _microseconds_at(self, frame: int) -> int:
+    def _microseconds_at(self, sample: int) -> int:
         for anchor in reversed(self._anchors):
-            if anchor.frame <= frame:
-                return anchor.microseconds_at(frame)
-        return self._anchors[0].microseconds_at(frame)
+            if anchor.sample <= sample:
+                return anchor.microseconds_at(sample)
+        return self._anchors[0].microseconds_at(sample)
 
-    def _correct(self, frame: int, lateness: int) -> None:
-        """Start a new stretch at `frame` that works off the lateness beyond the usual one within a period."""
+    def _correct(self, sample: int, lateness: int) -> None:
+        """Start a new stretch at `sample` that works off the lateness beyond the usual one within a period."""
         if self._usual_lateness is None:
             # The constant delay between hearing and delivery. No live sound comes before it is made: if it seems to
             # come slightly early, the first block was late, and with it the start of the stream.
             self._usual_lateness = lateness if lateness < -STEP_MICROSECONDS else max(0, lateness)
         error = lateness - self._usual_lateness
-        microseconds = self._microseconds_at(frame)
+        microseconds = self._microseconds_at(sample)
         if abs(error) > STEP_MICROSECONDS:
             microseconds, error = microseconds + max(0, error), 0
         slew_ppm = error * RATE_HZ // PERIOD_SAMPLES
-        self._anchors.append(_Anchor(frame, microseconds, slew_ppm))
+        self._anchors.append(_Anchor(sample, microseconds, slew_ppm))
 
 
 class WallClockWatch:

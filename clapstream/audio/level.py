@@ -12,7 +12,7 @@ FLOOR_DBFS = -120.0
 
 
 def level_dbfs(samples: NDArray[np.float32]) -> float:
-    """Return the RMS level of samples `(frames,)` in dBFS: a full-scale square wave is 0, silence `FLOOR_DBFS`."""
+    """Return the RMS level of sound `(samples,)` in dBFS: a full-scale square wave is 0, silence `FLOOR_DBFS`."""
     if not len(samples):
         return FLOOR_DBFS
     mean_square = float(np.mean(np.square(samples, dtype=np.float64)))

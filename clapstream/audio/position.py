@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class StreamPosition:
     """A window's place: `stream` is any object that lives as long as its stream, one for each.
 
-    Two windows with the same `stream` hold the same sound in the frames that both have.
+    Two windows with the same `stream` hold the same sound in the samples that both have.
     """
 
     stream: object

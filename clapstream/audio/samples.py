@@ -33,7 +33,7 @@ def full_scale(samples: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def choose_channel(samples: NDArray[np.float32], channel: str | int) -> NDArray[np.float32]:
-    """Return `(frames,)` of samples `(frames, channels)`: the mean of all for mix, else the chosen channel.
+    """Return mono `(samples,)` of sound `(samples, channels)`: the mean for mix, else the chosen channel.
 
     LookupError if there is no such channel.
     """

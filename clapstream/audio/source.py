@@ -11,6 +11,18 @@ BLOCK_SECONDS = 0.1
 """How much sound a source hands over at a time."""
 
 
+class LosslessSource:
+    """A source that reads no faster than its blocks are taken, so that it never loses sound: a file or a pipe."""
+
+    dropped_blocks = 0
+    reconnects = 0
+    silent = False
+
+    def __init__(self, name: str) -> None:
+        """Take the user's name for the source."""
+        self.name = name
+
+
 class SourceError(Exception):
     """A source that can never work: the message says which, what is wrong and what to do, for a person to read.
 

@@ -1,4 +1,4 @@
-"""Cuts the blocks of one stream into overlapping windows, exact to the frame. Pure: no clocks, no threads."""
+"""Cuts the blocks of one stream into overlapping windows, exact to the sample. Pure: no clocks, no threads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from clapstream.audio.block import Block
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A stretch of sound for the model: `samples` is float32 `(frames,)`, its own copy.
+    """A stretch of sound for the model: `samples` is float32 `(samples,)`, its own copy.
 
     `partial` tells that the stream (or the sound since a hole) is shorter than a window, so that `samples` is too.
-    The newest `hop_samples` frames were in no earlier window.
+    The newest `hop_samples` samples were in no earlier window.
     """
 
     first_sample: int
@@ -25,12 +25,12 @@ class Window:
 
     @property
     def end_sample(self) -> int:
-        """Index of the frame after the last one."""
+        """Index of the sample after the last one."""
         return self.first_sample + len(self.samples)
 
     @property
     def newest_hop_first_sample(self) -> int:
-        """Index of the first frame that no earlier window had."""
+        """Index of the first sample that no earlier window had."""
         return self.end_sample - self.hop_samples
 
 
@@ -42,9 +42,9 @@ class Windower:
     """
 
     def __init__(self, window_samples: int, hop_samples: int) -> None:
-        """Take sizes in frames; ValueError unless 1 <= hop <= window."""
+        """Take sizes in samples; ValueError unless 1 <= hop <= window."""
         if not 1 <= hop_samples <= window_samples:
-            raise ValueError(f"hop must be 1 to {window_samples} frames (one window), not {hop_samples}")
+            raise ValueError(f"hop must be 1 to {window_samples} samples (one window), not {hop_samples}")
         self._hop_samples = hop_samples
         self._ring = np.zeros(window_samples, dtype=np.float32)
         self.reset()
@@ -81,7 +81,7 @@ class Windower:
         return last
 
     def _write(self, samples: NDArray[np.float32]) -> None:
-        """Append samples `(frames,)`, at most a hop of them, to the ring."""
+        """Append sound `(samples,)`, at most a hop of it, to the ring."""
         position = self._end % len(self._ring)
         head = samples[: len(self._ring) - position]
         self._ring[position : position + len(head)] = head

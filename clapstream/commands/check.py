@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clapstream.audio.av_frames import AV_PACKAGE, av_is_installed
-from clapstream.audio.recording import recording_problem
+from clapstream.audio.files.recording import recording_problem
+from clapstream.audio.pyav import AV_PACKAGE, av_is_installed
 from clapstream.commands.reporting import OK, USAGE, complain, settings_or_complaints
 from clapstream.commands.settings_summary import summary
 from clapstream.config import RecordingSettings, Settings, SourceSettings, StreamSettings

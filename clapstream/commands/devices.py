@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, replace
 
-from clapstream.audio.devices import ServerInput, find_input
-from clapstream.audio.portaudio import Device, devices
-from clapstream.audio.sound_server import ServerSource, SoundServer, SoundServerError
+from clapstream.audio.microphone.devices import ServerInput, find_input
+from clapstream.audio.microphone.portaudio import Device, devices
+from clapstream.audio.microphone.sound_server import ServerSource, SoundServer, SoundServerError
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, OK, complain
 

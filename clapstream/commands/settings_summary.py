@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from clapstream.audio.file_reader import shown_name
+from clapstream.audio.files.file_reader import shown_name
 from clapstream.config import (
     MicrophoneSettings,
     MqttSettings,

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapstream.audio.file_reader import shown_name
-from clapstream.audio.sound_folder import is_meant_as_sound, look_through
+from clapstream.audio.files.file_reader import shown_name
+from clapstream.audio.files.sound_folder import is_meant_as_sound, look_through
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, OK, complain
 

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from clapstream.audio.block import RATE_HZ
-from clapstream.audio.file_reader import shown_name
-from clapstream.audio.recording import claimed_seconds, recording_blocks
+from clapstream.audio.files.file_reader import shown_name
+from clapstream.audio.files.recording import claimed_seconds, recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.commands.reporting import FAILURE, USAGE, complain, settings_or_complaints
 from clapstream.commands.sound_files import Report, sound_files

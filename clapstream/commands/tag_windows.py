@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block
-from clapstream.audio.file_reader import shown_name
+from clapstream.audio.files.file_reader import shown_name
 from clapstream.audio.source import SourceError
 from clapstream.audio.windower import Window, Windower
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clapstream import __version__
-from clapstream.audio.live_pcm import LivePcm
-from clapstream.audio.microphone import Microphone
-from clapstream.audio.pcm import Pcm
-from clapstream.audio.recording import Recording
+from clapstream.audio.files.recording import Recording
+from clapstream.audio.microphone.microphone import Microphone
+from clapstream.audio.pcm.live_pcm import LivePcm
+from clapstream.audio.pcm.pcm import Pcm
 from clapstream.audio.source import SourceError
-from clapstream.audio.stream import Stream
+from clapstream.audio.stream.stream import Stream
 from clapstream.clap.hub import CheckpointError
 from clapstream.config import (
     LabelSet,

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ
-from clapstream.audio.recording import recording_blocks
+from clapstream.audio.files.recording import recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.clap import ClapModel, ClapProcessor
 from clapstream.evaluation.clips import ClipListError, LabelledClip

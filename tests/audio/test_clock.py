@@ -1,4 +1,4 @@
-"""Frames keep the right time over drift, late blocks, jumps and years."""
+"""Samples keep the right time over drift, late blocks, jumps and years."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seconds(value: float) -> timedelta:
 
 
 class TestStreamClock:
-    def test_is_frames_over_rate_at_first(self) -> None:
+    def test_is_samples_over_rate_at_first(self) -> None:
         clock = StreamClock(START)
         assert clock.utc(0) == START
         assert clock.utc(RATE_HZ * 3 // 2) == START + seconds(1.5)
@@ -30,10 +30,10 @@ class TestStreamClock:
         clock = StreamClock(START)
         jitter = random.Random(1)
         for second in range(0, 24 * 3600, 5):
-            frame = int(second * RATE_HZ * (1 + drift_ppm * 1e-6))
+            sample = int(second * RATE_HZ * (1 + drift_ppm * 1e-6))
             late = 0.1 if second % 60 == 0 else 0.1 + jitter.random()
-            clock.arrived(frame, START + seconds(second + late))
-            assert abs((clock.utc(frame) - START).total_seconds() - second) < 0.02
+            clock.arrived(sample, START + seconds(second + late))
+            assert abs((clock.utc(sample) - START).total_seconds() - second) < 0.02
 
     def test_the_usual_delay_of_blocks_is_no_drift(self) -> None:
         clock = StreamClock(START)
@@ -76,15 +76,15 @@ class TestStreamClock:
     )
     def test_never_goes_backwards_and_never_changes_its_mind(self, blocks: list[tuple[int, int]]) -> None:
         clock = StreamClock(START)
-        frame, asked = 0, {0: clock.utc(0)}
-        for frames, late in blocks:
-            frame += frames
-            clock.arrived(frame, START + seconds(frame / RATE_HZ) + timedelta(microseconds=late))
-            asked[frame] = clock.utc(frame)
+        sample, asked = 0, {0: clock.utc(0)}
+        for sample_count, late in blocks:
+            sample += sample_count
+            clock.arrived(sample, START + seconds(sample / RATE_HZ) + timedelta(microseconds=late))
+            asked[sample] = clock.utc(sample)
             assert all(clock.utc(earlier) == answer for earlier, answer in asked.items())
         answers = [asked[key] for key in sorted(asked)]
         assert answers == sorted(answers)
-        near = [clock.utc(frame + offset) for offset in range(-50, 1)]
+        near = [clock.utc(sample + offset) for offset in range(-50, 1)]
         assert near == sorted(near)
 
     def test_a_century_loses_no_precision(self) -> None:

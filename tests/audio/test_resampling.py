@@ -46,10 +46,10 @@ def test_a_sine_stays_in_place(rate_hz: int) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(RATES), st.lists(st.integers(1, 20_000), max_size=6), st.integers(1, 20_000))
-def test_cuts_make_no_difference(rate_hz: int, cuts: list[int], frames: int) -> None:
-    sound = np.random.default_rng(frames).uniform(-0.25, 0.25, frames).astype(np.float32)
+def test_cuts_make_no_difference(rate_hz: int, cuts: list[int], sample_count: int) -> None:
+    sound = np.random.default_rng(sample_count).uniform(-0.25, 0.25, sample_count).astype(np.float32)
     resampler = StreamResampler(rate_hz)
-    edges = [0, *(cut for cut in sorted(set(cuts)) if cut < frames), frames]
+    edges = [0, *(cut for cut in sorted(set(cuts)) if cut < sample_count), sample_count]
     blocks = []
     for first, end in itertools.pairwise(edges):
         blocks += resampler.push(first, sound[first:end])

@@ -1,4 +1,4 @@
-"""Windows are exact to the frame, whatever the blocks, and never splice a hole."""
+"""Windows are exact to the sample, whatever the blocks, and never splice a hole."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from clapstream.audio.windower import Window, Windower
 
 
 def ramp(first: int, end: int) -> np.ndarray:
-    """Sound whose every sample is its own frame index, so that each window can be checked against its place."""
+    """Sound whose every sample is its own index, so that each window can be checked against its place."""
     return np.arange(first, end, dtype=np.float32)
 
 
-def push_all(windower: Windower, cuts: list[int], frames: int, first: int = 0) -> list[Window]:
-    """Push `frames` frames in blocks cut at `cuts`; the sound is a ramp from 0, its frames count from `first`."""
+def push_all(windower: Windower, cuts: list[int], sample_count: int, first: int = 0) -> list[Window]:
+    """Push so many samples in blocks cut at `cuts`; the sound is a ramp from 0, its samples count from `first`."""
     windows = []
-    edges = [0, *(cut for cut in sorted(set(cuts)) if cut < frames), frames]
+    edges = [0, *(cut for cut in sorted(set(cuts)) if cut < sample_count), sample_count]
     for start, stop in itertools.pairwise(edges):
         windows += windower.push(Block(first + start, ramp(start, stop)))
     return windows
@@ -53,11 +53,11 @@ class TestPush:
 
     @given(sizes, st.lists(st.integers(1, 400)), st.integers(0, 400), st.integers(0, 10**12))
     def test_any_cut_gives_the_same_windows(
-        self, size: tuple[int, int], cuts: list[int], frames: int, first: int
+        self, size: tuple[int, int], cuts: list[int], sample_count: int, first: int
     ) -> None:
         window_samples, hop_samples = size
-        windows = push_all(Windower(window_samples, hop_samples), cuts, frames, first)
-        assert len(windows) == frames // hop_samples
+        windows = push_all(Windower(window_samples, hop_samples), cuts, sample_count, first)
+        assert len(windows) == sample_count // hop_samples
         for number, window in enumerate(windows, start=1):
             end = number * hop_samples
             begin = max(0, end - window_samples)
@@ -72,12 +72,12 @@ class TestPush:
         window_samples, hop_samples = size
         windower = Windower(window_samples, hop_samples)
         position, heard = 0, []
-        for frames, hole in stretches:
-            windows = windower.push(Block(position, ramp(position, position + frames)))
+        for sample_count, hole in stretches:
+            windows = windower.push(Block(position, ramp(position, position + sample_count)))
             for window in windows:
                 np.testing.assert_array_equal(window.samples, ramp(window.first_sample, window.end_sample))
             heard += windows
-            position += frames + hole
+            position += sample_count + hole
         newest = [(window.newest_hop_first_sample, window.end_sample) for window in heard]
         assert all(end - begin == hop_samples for begin, end in newest)
         assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(newest))
@@ -103,19 +103,19 @@ class TestPush:
 
 class TestFlush:
     @given(sizes, st.integers(0, 200))
-    def test_gives_what_no_window_had(self, size: tuple[int, int], frames: int) -> None:
+    def test_gives_what_no_window_had(self, size: tuple[int, int], sample_count: int) -> None:
         window_samples, hop_samples = size
         windower = Windower(window_samples, hop_samples)
-        windower.push(Block(5, ramp(5, 5 + frames)))
+        windower.push(Block(5, ramp(5, 5 + sample_count)))
         last = windower.flush()
-        if frames % hop_samples == 0:
+        if sample_count % hop_samples == 0:
             assert last is None
         else:
             assert last is not None
-            begin = max(5, 5 + frames - window_samples)
-            np.testing.assert_array_equal(last.samples, ramp(begin, 5 + frames))
-            assert last.hop_samples == frames % hop_samples
-            assert last.partial == (frames < window_samples)
+            begin = max(5, 5 + sample_count - window_samples)
+            np.testing.assert_array_equal(last.samples, ramp(begin, 5 + sample_count))
+            assert last.hop_samples == sample_count % hop_samples
+            assert last.partial == (sample_count < window_samples)
         assert windower.flush() is None
 
     def test_the_next_block_starts_a_new_stream(self) -> None:
