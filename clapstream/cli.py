@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from clapstream import __version__
-from clapstream.process.imports import quick_imports
-from clapstream.process.memory import share_arenas
-from clapstream.process.shutdown import hold_hangups, leave_at_a_signal
+from clapstream.process.imports import fast_imports
+from clapstream.process.memory import limit_arenas
+from clapstream.process.shutdown import exit_on_signal, handle_early_hangups
 from clapstream.process.terminal import Terminal, prepare_standard_streams
-from clapstream.process.threads import share_the_machine
+from clapstream.process.threads import set_openmp_defaults
 from clapstream.urls import may_hold_credentials
 
 OK = 0
@@ -32,15 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     _set_up_logging(options.verbose)
     if options.always_on:
-        share_the_machine()
-        share_arenas()
+        set_openmp_defaults()
+        limit_arenas()
         options.terminal = Terminal.of_process()
         # Until the daemon has something to bring down: importing torch takes seconds.
-        leave_at_a_signal()
-        hold_hangups(terminal_closes=options.terminal.controlling)
+        exit_on_signal()
+        handle_early_hangups(terminal_closes=options.terminal.controlling)
     module, _, function = options.command.partition(":")
     try:
-        with quick_imports():
+        with fast_imports():
             command = importlib.import_module(f"clapstream.commands.{module}")
         exit_code: int = getattr(command, function)(options)
         return exit_code

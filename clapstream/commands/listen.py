@@ -12,7 +12,7 @@ from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings
 from clapstream.config import Settings, load_settings
 from clapstream.daemon.build import EXPECTED, listen
 from clapstream.demo import demo_settings
-from clapstream.process.shutdown import leave_now
+from clapstream.process.shutdown import exit_now
 from clapstream.process.terminal import draw_in_ascii_where_the_locale_asks, why_not_drawable
 
 _logger = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ def _listen(
         )
     except EXPECTED as error:
         complain(error)
-        leave_now(FAILURE)
+        exit_now(FAILURE)
     except Exception:  # a mistake of ours: it is told in full, and a thread that hangs must not hide it
         traceback.print_exc()
-        leave_now(FAILURE)
-    leave_now(OK)
+        exit_now(FAILURE)
+    exit_now(OK)
     return OK
 
 

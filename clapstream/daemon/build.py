@@ -31,10 +31,10 @@ from clapstream.daemon.listening_switches import ListeningSwitches
 from clapstream.inference.precision import DeviceError, choose_device
 from clapstream.inference.torch_engine import Detector
 from clapstream.inference.worker import WindowDetector
-from clapstream.process.memory import set_apart_what_stays
-from clapstream.process.shutdown import STOPPED, before_leaving, leave_in_time, leave_soon_at_a_signal
+from clapstream.process.memory import freeze_startup_objects
+from clapstream.process.shutdown import STOPPED, before_exit, exit_after_timeout, exit_on_second_signal
 from clapstream.process.terminal import Terminal
-from clapstream.sinks.log import JournalSink
+from clapstream.sinks.log import LogSink
 from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
 from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.updates import SourceInfo
@@ -111,8 +111,8 @@ async def _listen(
     )
     if view is not None:
         view.on_lost = daemon.terminal_lost
-        before_leaving.append(view.restore_terminal)
-    daemon.add_sink(JournalSink() if view is None else view)
+        before_exit.append(view.restore_terminal)
+    daemon.add_sink(LogSink() if view is None else view)
     if settings.mqtt is not None:
         sink = MqttSink(
             settings.mqtt,
@@ -130,7 +130,7 @@ async def _listen(
         await daemon.run()
     except BaseExceptionGroup as group:
         # What hangs may be what the crash was about, or a thread that the event loop waits for as it closes.
-        leave_in_time(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
+        exit_after_timeout(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
         raise
 
 
@@ -142,8 +142,8 @@ def _load_detector(settings: Settings) -> Detector:
 
 def _leave_soon() -> None:
     """After the first signal: a second one ends the process soon, and it ends in time without one."""
-    leave_soon_at_a_signal()
-    leave_in_time(STOPPED)
+    exit_on_second_signal()
+    exit_after_timeout(STOPPED)
 
 
 def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
@@ -162,7 +162,7 @@ def _tell_ready(view: DashboardSink | None, detector: WindowDetector) -> None:
     assert isinstance(detector, Detector)
     runs_on = f"{detector.device} {str(detector.precision).removeprefix('torch.')}"
     _logger.info("checkpoint %s on %s", detector.checkpoint, runs_on)
-    set_apart_what_stays()
+    freeze_startup_objects()
     if view is not None:
         view.set_device(runs_on)
 

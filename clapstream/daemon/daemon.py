@@ -23,8 +23,8 @@ from clapstream.daemon.sources import RunningSources, Switches
 from clapstream.detection.events import EventRule
 from clapstream.detection.gate import GateRule
 from clapstream.inference.worker import ModelWorker, WindowDetector
-from clapstream.process.memory import keep_small
-from clapstream.process.systemd import ServiceManager
+from clapstream.process.memory import trim_periodically
+from clapstream.process.systemd import SystemdNotifier
 from clapstream.process.terminal import Terminal
 from clapstream.slugs import slugify
 from clapstream.updates import LabelInfo, SourceLabels, Update
@@ -90,7 +90,7 @@ class Daemon:
         reload_settings: Callable[[], Settings] | None = None,
         on_ready: Callable[[WindowDetector], None] | None = None,
         on_stop: Callable[[], None] | None = None,
-        service_manager: ServiceManager | None = None,
+        service_manager: SystemdNotifier | None = None,
         switches: Switches | None = None,
         terminal: Terminal | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class Daemon:
         self._sinks: list[Sink] = []
         self._reload_settings = reload_settings
         self._on_ready = on_ready
-        self._service_manager = service_manager or ServiceManager()
+        self._service_manager = service_manager or SystemdNotifier()
         self._worker = ModelWorker(load_detector)
         self._signals = Signals(terminal, on_stop)
         self._pipelines = {
@@ -167,7 +167,7 @@ class Daemon:
             services = [
                 tasks.create_task(self._reload_on_request(), name="reload"),
                 tasks.create_task(self._feed_watchdog(), name="watchdog"),
-                tasks.create_task(keep_small(), name="memory"),
+                tasks.create_task(trim_periodically(), name="memory"),
             ]
             pipelines = tasks.create_task(self._sources.run(), name="pipelines")
             on = ", ".join(name for name, pipeline in self._pipelines.items() if pipeline.listening)

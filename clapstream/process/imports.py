@@ -10,20 +10,20 @@ import gc
 import os
 from collections.abc import Iterator, MutableMapping
 
-SWITCHED_OFF = {
+DISABLED_SEARCHES = {
     "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # searches every installed package for devices other than torch's own
     "PYDANTIC_DISABLE_PLUGINS": "1",  # searches every installed package too
 }
 
 
 @contextlib.contextmanager
-def quick_imports(environment: MutableMapping[str, str] = os.environ) -> Iterator[None]:
+def fast_imports(environment: MutableMapping[str, str] = os.environ) -> Iterator[None]:
     """Import heavy packages in here; what the user has set stays.
 
     They make a quarter of a million objects that stay for good. The garbage collector would look at them again
     and again: a tenth of the time while they are made, and later in pauses of everything else.
     """
-    for name, value in SWITCHED_OFF.items():
+    for name, value in DISABLED_SEARCHES.items():
         environment.setdefault(name, value)
     was_on = gc.isenabled()
     gc.disable()

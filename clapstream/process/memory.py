@@ -9,14 +9,14 @@ import gc
 ARENAS = 4
 """Enough that the thread of the model seldom waits for another one."""
 
-GIVE_BACK_SECONDS = 300.0
+TRIM_INTERVAL_SECONDS = 300.0
 """Seldom, since what is given back has to be fetched again."""
 
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
 
 
-def set_apart_what_stays() -> None:
+def freeze_startup_objects() -> None:
     """Take what start-up made, which lasts, out of the garbage collector's sight, and give back what it freed.
 
     The collector only looks at old objects once there are a quarter more of them. With the two hundred thousand of
@@ -26,10 +26,10 @@ def set_apart_what_stays() -> None:
     gc.collect()
     gc.freeze()
     gc.collect()  # so that the quarter is one of what came later
-    give_back()
+    trim_heap()
 
 
-def share_arenas() -> None:
+def limit_arenas() -> None:
     """Let threads share a few of glibc's arenas; before any thread starts, and without effect elsewhere.
 
     By default each new thread may get one of its own, up to eight for each core, that keeps a part of what it ever
@@ -40,7 +40,7 @@ def share_arenas() -> None:
         set_option(_M_ARENA_MAX, ARENAS)
 
 
-async def keep_small(interval_seconds: float = GIVE_BACK_SECONDS) -> None:
+async def trim_periodically(interval_seconds: float = TRIM_INTERVAL_SECONDS) -> None:
     """Give back what was freed, for ever.
 
     Windows, messages and tensors of all sizes come and go, and leave free memory between those that stay: in the
@@ -48,10 +48,10 @@ async def keep_small(interval_seconds: float = GIVE_BACK_SECONDS) -> None:
     """
     while True:
         await asyncio.sleep(interval_seconds)
-        give_back()
+        trim_heap()
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return memory that was freed to the system: glibc keeps it. Other C libraries have no such call."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -15,73 +15,73 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """The signals that stop the daemon."""
 
 SECOND_SIGNAL_SECONDS = 0.5
 """How long going down may go on after a second signal: `timeout` and other wrappers send one signal twice."""
 
-before_leaving: list[Callable[[], None]] = []
+before_exit: list[Callable[[], None]] = []
 """What every way out of the process does first. It must not wait for anything."""
 
 STOPPED = 0
 """The exit code after a signal."""
 
-LEAVE_SECONDS = 4.0
+SHUTDOWN_SECONDS = 4.0
 """How long going down may take: more than sinks are given, and it leaves the kernel a second to clear up."""
 
 
-def leave_now(exit_code: int) -> None:
+def exit_now(exit_code: int) -> None:
     """End the process without the interpreter's way out; what was logged and printed is flushed."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         # Whoever read it is gone, it is closed, or there was none from the start.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    _leave(exit_code)
+    _exit(exit_code)
 
 
-def leave_in_time(exit_code: int, last_words: str | None = None, *, seconds: float = LEAVE_SECONDS) -> None:
-    """End the process some seconds from now, if it is still there; `last_words` go to standard error then."""
-    deadline = threading.Timer(seconds, _leave, (exit_code, last_words))
+def exit_after_timeout(exit_code: int, message: str | None = None, *, seconds: float = SHUTDOWN_SECONDS) -> None:
+    """End the process some seconds from now, if it is still there; `message` go to standard error then."""
+    deadline = threading.Timer(seconds, _exit, (exit_code, message))
     deadline.daemon = True
     deadline.start()
 
 
-def leave_at_a_signal() -> None:
+def exit_on_signal() -> None:
     """End the process at once on a signal that stops it, as long as nothing is open."""
-    for each in STOPPING:
-        signal.signal(each, _leave_at_once)
+    for each in STOP_SIGNALS:
+        signal.signal(each, _exit_on_signal)
 
 
-def leave_soon_at_a_signal() -> None:
+def exit_on_second_signal() -> None:
     """End the process soon on a second signal, and at once on a third."""
 
     def leave_soon(_number: int, _frame: FrameType | None) -> None:
-        leave_at_a_signal()
-        leave_in_time(STOPPED, seconds=SECOND_SIGNAL_SECONDS)
+        exit_on_signal()
+        exit_after_timeout(STOPPED, seconds=SECOND_SIGNAL_SECONDS)
 
-    for each in STOPPING:
+    for each in STOP_SIGNALS:
         signal.signal(each, leave_soon)
 
 
-def hold_hangups(*, terminal_closes: bool) -> None:
+def handle_early_hangups(*, terminal_closes: bool) -> None:
     """Until the daemon handles SIGHUP: leave at once if it says that the terminal was closed, else block it."""
     if terminal_closes:
-        signal.signal(signal.SIGHUP, _leave_at_once)
+        signal.signal(signal.SIGHUP, _exit_on_signal)
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
-def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
-    _leave(STOPPED)
+def _exit_on_signal(_number: int, _frame: FrameType | None) -> None:
+    _exit(STOPPED)
 
 
-def _leave(exit_code: int, last_words: str | None = None) -> None:
-    for action in before_leaving:
+def _exit(exit_code: int, message: str | None = None) -> None:
+    for action in before_exit:
         with contextlib.suppress(OSError, ValueError):
             action()
-    if last_words is not None:
+    if message is not None:
         with contextlib.suppress(OSError):
-            os.write(2, f"{last_words}\n".encode(errors="replace"))
+            os.write(2, f"{message}\n".encode(errors="replace"))
     os._exit(exit_code)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 
 
-class ServiceManager:
+class SystemdNotifier:
     """Sends notifications to the service manager that started us, if there is one; otherwise does nothing."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-WAIT_ASLEEP = "PASSIVE"
+WAIT_POLICY = "PASSIVE"
 """By default OpenMP's threads burn their cores for a while after each parallel piece of work, waiting for more."""
 
 
-def share_the_machine(environment: MutableMapping[str, str] = os.environ, cores: int | None = None) -> None:
+def set_openmp_defaults(environment: MutableMapping[str, str] = os.environ, cores: int | None = None) -> None:
     """Set what the user has not: threads that sleep, and one fewer than there are `cores` (those we may use)."""
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment.setdefault("OMP_WAIT_POLICY", WAIT_ASLEEP)
+    environment.setdefault("OMP_WAIT_POLICY", WAIT_POLICY)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores - 1)))

@@ -24,7 +24,7 @@ TOP_LABELS = 3
 """How many labels a window's line names."""
 
 
-class JournalSink:
+class LogSink:
     """Logs updates. Losses are told when they begin and when they are over, not at every count."""
 
     def __init__(self) -> None:

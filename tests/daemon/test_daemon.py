@@ -20,7 +20,7 @@ from clapstream.audio.position import StreamPosition
 from clapstream.clap.hub import CheckpointError
 from clapstream.config import ConfigError, LabelSet, LabelSettings, Problem, Settings, WindowSettings, load_settings
 from clapstream.daemon.daemon import Daemon, Input
-from clapstream.process.systemd import ServiceManager
+from clapstream.process.systemd import SystemdNotifier
 from clapstream.updates import EventEnded, EventStarted, SourceAvailability, SourceLabels, SourceListening, Update
 
 Floats = NDArray[np.float32]
@@ -103,7 +103,7 @@ def run(
     settings: Settings | None = None,
     load: Callable[[], EverythingDetector] | None = None,
     reload_settings: Callable[[], Settings] | None = None,
-    service_manager: ServiceManager | None = None,
+    service_manager: SystemdNotifier | None = None,
 ) -> RecordingSink:
     settings = settings or settings_with("dog", "bell")
     sinks: list[RecordingSink] = []
@@ -115,7 +115,7 @@ def run(
             inputs=[Input(source, live=True)],
             load_detector=load or (lambda: EverythingDetector(settings.labels)),
             reload_settings=reload_settings,
-            service_manager=service_manager or ServiceManager({}),
+            service_manager=service_manager or SystemdNotifier({}),
         )
         daemon.add_sink(sinks[0])
         running = asyncio.create_task(daemon.run())
@@ -240,7 +240,7 @@ def test_systemd_is_told_ready_fed_and_told_stopping(tmp_path: Path) -> None:
         run(
             body,
             ToneSource(),
-            service_manager=ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"}),
+            service_manager=SystemdNotifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"}),
         )
         messages = []
         while True:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.process.memory import ARENAS, give_back, keep_small
+from clapstream.process.memory import ARENAS, trim_heap, trim_periodically
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 
@@ -30,7 +30,7 @@ def memory_with_holes() -> list[bytes]:
 def test_free_memory_is_given_back() -> None:
     held = memory_with_holes()
     before = resident_mb()
-    give_back()
+    trim_heap()
     assert resident_mb() < before - 40.0
     assert len(held) == 20
 
@@ -38,7 +38,7 @@ def test_free_memory_is_given_back() -> None:
 @pytest.mark.skipif(not GLIBC, reason="only glibc keeps what was freed")
 def test_free_memory_is_given_back_again_and_again() -> None:
     async def scenario() -> None:
-        keeping = asyncio.create_task(keep_small(0.01))
+        keeping = asyncio.create_task(trim_periodically(0.01))
         for _ in range(2):
             held = memory_with_holes()
             before = resident_mb()
@@ -55,8 +55,8 @@ def test_threads_share_arenas() -> None:
     """In a process of its own, since it lasts and must come first."""
     code = """
 import ctypes, threading
-from clapstream.process.memory import share_arenas
-share_arenas()
+from clapstream.process.memory import limit_arenas
+limit_arenas()
 together = threading.Barrier(12)
 def work():
     held = bytes([1]) * 20_000
@@ -76,9 +76,9 @@ def test_the_collector_no_longer_looks_at_what_start_up_made() -> None:
     """In a process of its own, since it lasts."""
     code = """
 import gc
-from clapstream.process.memory import set_apart_what_stays
+from clapstream.process.memory import freeze_startup_objects
 lasting = [[number] for number in range(100_000)]
-set_apart_what_stays()
+freeze_startup_objects()
 print(len(gc.get_objects()), gc.get_freeze_count())
 """
     looked_at, apart = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())

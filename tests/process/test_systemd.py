@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.process.systemd import ServiceManager
+from clapstream.process.systemd import SystemdNotifier
 
 
 def test_messages_reach_the_socket(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
-        manager = ServiceManager({"NOTIFY_SOCKET": address})
+        manager = SystemdNotifier({"NOTIFY_SOCKET": address})
         manager.ready("listening")
         manager.alive()
         manager.stopping()
@@ -30,13 +30,13 @@ def test_an_abstract_address_is_understood() -> None:
     name = f"clapstream-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind("\0" + name)
-        ServiceManager({"NOTIFY_SOCKET": "@" + name}).status("here")
+        SystemdNotifier({"NOTIFY_SOCKET": "@" + name}).status("here")
         assert listener.recv(100) == b"STATUS=here"
 
 
 def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
-    ServiceManager({}).ready("alone")
-    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).alive()
+    SystemdNotifier({}).ready("alone")
+    SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).alive()
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_watchdog_interval(environment: dict[str, str], seconds: float | None) -> None:
-    assert ServiceManager(environment).watchdog_seconds == seconds
+    assert SystemdNotifier(environment).watchdog_seconds == seconds

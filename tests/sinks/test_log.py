@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.sources import YARD
 
-from clapstream.sinks.log import JournalSink
+from clapstream.sinks.log import LogSink
 from clapstream.updates import (
     Event,
     EventEnded,
@@ -31,7 +31,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def lines(caplog: pytest.LogCaptureFixture, *updates: Update) -> list[tuple[str, str]]:
     """Level and text of what is logged for updates."""
     caplog.set_level(logging.DEBUG)
-    sink = JournalSink()
+    sink = LogSink()
     for update in updates:
         sink.offer(update)
     return [(record.levelname, record.getMessage()) for record in caplog.records]
@@ -87,7 +87,7 @@ def test_switches_are_told(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_run_returns_after_close() -> None:
     async def scenario() -> None:
-        sink = JournalSink()
+        sink = LogSink()
         task = asyncio.create_task(sink.run())
         await asyncio.sleep(0)
         assert not task.done()
