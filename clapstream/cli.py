@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from clapstream import __version__
+from clapstream.process.exit_codes import OK
 from clapstream.process.imports import fast_imports
 from clapstream.process.memory import limit_arenas
 from clapstream.process.shutdown import exit_on_signal, handle_early_hangups
-from clapstream.process.terminal import Terminal, prepare_standard_streams
+from clapstream.process.standard_streams import prepare_standard_streams
+from clapstream.process.terminal import Terminal
 from clapstream.process.threads import set_openmp_defaults
 from clapstream.urls import may_hold_credentials
-
-OK = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

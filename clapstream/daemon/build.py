@@ -31,8 +31,9 @@ from clapstream.daemon.listening_switches import ListeningSwitches
 from clapstream.inference.precision import DeviceError, choose_device
 from clapstream.inference.torch_engine import Detector
 from clapstream.inference.worker import WindowDetector
+from clapstream.process.exit_codes import FAILURE, OK
 from clapstream.process.memory import freeze_startup_objects
-from clapstream.process.shutdown import STOPPED, before_exit, exit_after_timeout, exit_on_second_signal
+from clapstream.process.shutdown import before_exit, exit_after_timeout, exit_on_second_signal
 from clapstream.process.terminal import Terminal
 from clapstream.sinks.log import LogSink
 from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from clapstream.sinks.dashboard.sink import DashboardSink
 
 _logger = logging.getLogger(__name__)
-
-FAILURE = 1
-"""The exit code after a crash, so that a service manager starts the daemon again."""
 
 EXPECTED = (SourceError, CheckpointError, DeviceError, StateInUseError)
 """What ends a command with a message instead of a traceback: the user can mend it."""
@@ -143,7 +141,7 @@ def _load_detector(settings: Settings) -> Detector:
 def _leave_soon() -> None:
     """After the first signal: a second one ends the process soon, and it ends in time without one."""
     exit_on_second_signal()
-    exit_after_timeout(STOPPED)
+    exit_after_timeout(OK)
 
 
 def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:

@@ -223,7 +223,7 @@ def test_a_terminal_that_cannot_draw_gets_log_lines_and_it_is_said_why(config: P
         terminal.type("\x03")
         assert terminal.wait_for_end() == 0
         assert "\x1b" not in terminal.output
-        assert ("no dashboard, log lines instead: a terminal of type 'dumb'" in terminal.output) == explicitly
+        assert ("cannot show the dashboard: terminal type 'dumb'" in terminal.output) == explicitly
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_terminal_that_cannot_draw_gets_log_lines_and_it_is_said_why(config: P
 def test_which_terminals_can_draw(name: str, draws: bool) -> None:
     """Each in a process of its own: Python looks up one type only."""
     probe = (
-        "import sys; from clapstream.process.terminal import why_not_drawable as why; "
+        "import sys; from clapstream.process.terminal import full_screen_problem as why; "
         "print(why(sys.stdout) or 'draws')"
     )
     with PseudoTerminal([sys.executable, "-c", probe], environment(TERM=name)) as terminal:
