@@ -163,11 +163,11 @@ def test_under_nohup_a_microphone_is_not_lost_with_the_terminal(
         terminal.wait(lambda: " end" in terminal.output.rpartition("pid=")[2] and pid_in(terminal) > 0, "a pid")
         pid = pid_in(terminal)
         try:
-            terminal.wait(lambda: "there is sound" in text_of(log), "the microphone")
+            terminal.wait(lambda: "source hall: online" in text_of(log), "the microphone")
             terminal.close()
             terminal.wait_for_end()
             time.sleep(2.0)  # how long a lost microphone takes to be noticed
-            assert "lost" not in text_of(log), text_of(log)
+            assert "offline" not in text_of(log), text_of(log)
         finally:
             os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not running(pid), "the end")
