@@ -16,8 +16,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from support.sources import KITCHEN
 
-from clapstream.sinks.dashboard.sink import DashboardSink, export_svg
-from clapstream.sinks.dashboard.terminal import encodable
+from clapstream.sinks.dashboard.encoding import encodable
+from clapstream.sinks.dashboard.sink import DashboardSink
+from clapstream.sinks.dashboard.svg import export_svg
 from clapstream.sinks.dashboard.text import one_line
 from clapstream.updates import LabelInfo, LabelScore, WindowHeard
 
@@ -184,7 +185,7 @@ def test_a_terminal_that_went_away_ends_the_drawing_only(caplog: pytest.LogCaptu
 
     async def main() -> None:
         running = asyncio.create_task(sink.run())
-        await until(lambda: "its terminal is gone" in caplog.text)
+        await until(lambda: "dashboard stopped" in caplog.text)
         sink.offer(heard())
         await asyncio.sleep(0)
         assert not running.done()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from support.sources import KITCHEN
 
 from clapstream.sinks.dashboard.state import (
-    MOST_EVENTS,
-    MOST_NOTICES,
-    MOST_PAST_WINDOWS,
+    MAX_EVENTS,
+    MAX_NOTICES,
+    MAX_PAST_WINDOWS,
     PEAK_WINDOWS,
     DashboardState,
     Notice,
@@ -122,14 +122,14 @@ def test_diagnostics_are_kept() -> None:
 
 def test_it_does_not_grow_for_ever() -> None:
     state = empty("kitchen")
-    for number in range(MOST_EVENTS + 50):
+    for number in range(MAX_EVENTS + 50):
         state = fold(state, heard(), EventStarted(event(number)), EventEnded(ended(event(number))))
         state = add_notice(state, Notice(START, False, str(number)))
-    assert len(state.sources["kitchen"].past) == MOST_PAST_WINDOWS
-    assert len(state.ended) == MOST_EVENTS
-    assert len(state.notices) == MOST_NOTICES
-    assert state.ended_count == MOST_EVENTS + 50
-    assert state.notices[-1].text == str(MOST_EVENTS + 49)
+    assert len(state.sources["kitchen"].past) == MAX_PAST_WINDOWS
+    assert len(state.ended) == MAX_EVENTS
+    assert len(state.notices) == MAX_NOTICES
+    assert state.ended_count == MAX_EVENTS + 50
+    assert state.notices[-1].text == str(MAX_EVENTS + 49)
 
 
 infos = st.sampled_from([SourceInfo.of("a"), SourceInfo.of("b")])

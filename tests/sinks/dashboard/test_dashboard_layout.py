@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support.sources import KITCHEN, YARD
 
+from clapstream.sinks.dashboard.layout import render
 from clapstream.sinks.dashboard.state import DashboardState, Notice, add_notice, apply, initial_state
 from clapstream.sinks.dashboard.text import bar, clock_time, duration
-from clapstream.sinks.dashboard.view import render
 from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.updates import (
     Event,
@@ -118,8 +118,8 @@ def test_what_is_active_is_shown_even_when_others_score_higher() -> None:
 @pytest.mark.parametrize(
     ("update", "status", "explanation"),
     [
-        (SourceAvailability(KITCHEN, False, "unplugged"), "● lost", "unplugged; trying again"),
-        (SourceAvailability(KITCHEN, False, "ended"), "● ended", "nothing more to hear"),
+        (SourceAvailability(KITCHEN, False, "unplugged"), "● offline", "unplugged; retrying"),
+        (SourceAvailability(KITCHEN, False, "ended"), "● ended", "there is no more sound"),
         (SourceListening(KITCHEN, False), "● switched off", "the source is closed until it is switched on"),
         (SourceDiagnostics(KITCHEN, 20.0, 9, 0, 0, 0, silent=True), "● silent: muted?", "dog barking"),
         (heard("kitchen", partial=True), "● listening, first window filling", "dog barking"),
@@ -135,13 +135,13 @@ def test_how_a_source_is(update: SourceAvailability, status: str, explanation: s
 def test_before_the_first_window() -> None:
     state = initial_state(node="home", model="bundled", device="auto", sources=[KITCHEN], broker="b")
     text = "\n".join(lines(state))
-    for part in ("kitchen ● starting", "waiting for the first window", "nothing so far", "mqtt connecting"):
+    for part in ("kitchen ● starting", "waiting for the first window", "no events yet", "mqtt connecting"):
         assert part in text
 
 
 def test_windows_that_stay_away_are_noticed() -> None:
     later = NOW + timedelta(seconds=90)
-    assert "kitchen ● nothing new for 1m 32s" in lines(build(["kitchen"]), now=later)[1]
+    assert "kitchen ● no new window for 1m 32s" in lines(build(["kitchen"]), now=later)[1]
 
 
 def test_no_broker_no_word_of_it() -> None:
@@ -223,4 +223,4 @@ def test_a_failed_source_says_why_and_is_not_tried_again() -> None:
     picture = "\n".join(lines(state))
     assert "yard ● failed" in picture
     assert "no such file" in picture
-    assert "trying again" not in picture
+    assert "retrying" not in picture
