@@ -8,8 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
-from clapstream.process.imports import quick_imports
-from clapstream.process.threads import share_the_machine
+from clapstream.process.imports import fast_imports
+from clapstream.process.threads import set_openmp_defaults
 
 
 def main() -> None:
@@ -28,8 +28,8 @@ def main() -> None:
 
 def clapstream(checkpoint: Path, cache: Path, sound: Path) -> None:
     """As the daemon does: labels of the packaged configuration, their embeddings from the cache if it has them."""
-    share_the_machine()
-    with quick_imports():
+    set_openmp_defaults()
+    with fast_imports():
         import numpy as np
 
         from clapstream.config import ModelSettings, load_settings

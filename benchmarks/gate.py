@@ -31,7 +31,7 @@ from clapstream.detection.rules import gate_rule
 from clapstream.inference.labels import LabelEmbedder
 from clapstream.inference.torch_engine import TorchEngine
 from clapstream.inference.worker import Deliver, EmbeddedWindow
-from clapstream.process.threads import share_the_machine
+from clapstream.process.threads import set_openmp_defaults
 from clapstream.updates import EventEnded, SourceDiagnostics, Update
 from training import scenes
 from training.scene_sounds import at_level, extend, join, trim
@@ -104,7 +104,7 @@ class Figures:
 @torch.inference_mode()
 def main() -> None:
     """Print a table of all kinds of sound at all thresholds."""
-    share_the_machine()
+    set_openmp_defaults()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
     parser.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
     parser.add_argument("--scenes", type=int, default=scenes.SCENES, help="how many evaluation scenes")

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clapstream.process.threads import share_the_machine
+from clapstream.process.threads import set_openmp_defaults
 
-share_the_machine()
+set_openmp_defaults()
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened  # noqa: E402
 from clapstream.config import Settings, load_settings  # noqa: E402

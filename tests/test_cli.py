@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit codes, and messages instead of tracebacks."""
+"""The command line as users see it: exit codes, and messages instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clapstream.cli import main
 
 DATA = Path(__file__).parent / "data"
 
-FIVE_MISTAKES = """\
+CONFIG_WITH_ERRORS = """\
 node: home
 sources:
   - {name: yard, type: recording, path: yard.flac, pace: quick}
@@ -26,7 +26,7 @@ mqtt: {port: 99999}
 labels: labels.yaml
 """
 
-FOUR_MORE = """\
+LABELS_WITH_ERRORS = """\
 labels:
   - {name: doorbell, start: 0.3, stop: 0.5}
   - {name: Doorbell!}
@@ -36,13 +36,13 @@ labels:
 
 @pytest.fixture(autouse=True)
 def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the user's is read or written."""
+    """Keep the tests away from the user's own files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 def clapstream(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it as a process of its own."""
+    """Run it in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "clapstream", *arguments],
         capture_output=True,
@@ -59,7 +59,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for command in ("run", "demo", "tag", "devices", "check", "bench", "eval"):
+    for command in ("run", "demo", "tag", "devices", "check", "forget", "bench", "eval"):
         assert f"\n    {command} " in text
 
 
@@ -70,7 +70,7 @@ def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("label", ["", " ", "rtsp://user:hunter2@camera"])
-def test_a_label_that_is_none_is_a_usage_error(label: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_label_or_a_url_is_a_usage_error(label: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["tag", "--label", label, "a.wav"])
     assert caught.value.code == 2
@@ -84,7 +84,7 @@ def test_a_file_that_is_named_like_a_url_is_a_file(tmp_path: Path, capsys: pytes
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_check_approves_of_the_packaged_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_accepts_the_packaged_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
     assert capsys.readouterr().out.startswith("OK: listens to microphone")
 
@@ -123,7 +123,9 @@ sources:
     ]
 
 
-def test_check_notes_a_source_that_nobody_can_switch_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_warns_of_a_source_that_cannot_be_switched_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "clapstream.yaml"
     for mqtt, noted in (("null", True), ("{host: broker}", False)):
         path.write_text(f"mqtt: {mqtt}\nsources: [{{name: hall, type: microphone, listening: false}}]")
@@ -131,11 +133,9 @@ def test_check_notes_a_source_that_nobody_can_switch_on(tmp_path: Path, capsys: 
         assert ("hall does not listen and cannot be switched on" in capsys.readouterr().err) == noted
 
 
-def test_check_names_every_mistake_of_both_files_at_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "clapstream.yaml").write_text(FIVE_MISTAKES)
-    (tmp_path / "labels.yaml").write_text(FOUR_MORE)
+def test_check_prints_every_error_of_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clapstream.yaml").write_text(CONFIG_WITH_ERRORS)
+    (tmp_path / "labels.yaml").write_text(LABELS_WITH_ERRORS)
     assert main(["check", "-c", str(tmp_path / "clapstream.yaml")]) == 2
     lines = capsys.readouterr().err.splitlines()
     for file, field in (
@@ -150,7 +150,7 @@ def test_check_names_every_mistake_of_both_files_at_once(
         assert any(file in line and f"{field}:" in line for line in lines), (field, lines)
 
 
-def test_more_confirmation_windows_than_a_sound_can_lie_in_are_refused(
+def test_more_confirmation_windows_than_can_overlap_a_sound_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "clapstream.yaml").write_text("labels: labels.yaml\n")
@@ -170,12 +170,12 @@ def test_run_refuses_what_check_refuses(tmp_path: Path) -> None:
 
 
 def write_bad_files(folder: Path) -> dict[str, Path]:
-    """Files that cannot be tagged, by what is wrong with them."""
-    files = {name: folder / f"{name}.wav" for name in ("missing", "corrupt", "empty", "one_frame", "no_frames")}
+    """Files that cannot be tagged, by their fault."""
+    files = {name: folder / f"{name}.wav" for name in ("missing", "corrupt", "empty", "one_sample", "no_samples")}
     files["corrupt"].write_bytes(b"RIFF" + os.urandom(2000))
     files["empty"].write_bytes(b"")
-    soundfile.write(files["one_frame"], np.zeros(1, dtype=np.float32), 48_000)
-    soundfile.write(files["no_frames"], np.zeros(0, dtype=np.float32), 48_000)
+    soundfile.write(files["one_sample"], np.zeros(1, dtype=np.float32), 48_000)
+    soundfile.write(files["no_samples"], np.zeros(0, dtype=np.float32), 48_000)
     files["directory"] = folder
     return files
 
@@ -190,7 +190,7 @@ def test_tag_names_each_bad_file_and_tags_the_good_one(tmp_path: Path, capsys: p
     assert {json.loads(line)["file"] for line in captured.out.splitlines()} == {str(DATA / "dog_barking.ogg")}
 
 
-def test_samples_that_are_no_numbers_are_taken_as_silence_and_said(
+def test_samples_that_are_no_finite_numbers_become_silence_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     samples = np.full(48_000, np.nan, dtype=np.float32)
@@ -203,14 +203,14 @@ def test_samples_that_are_no_numbers_are_taken_as_silence_and_said(
     assert "48000 samples that are no finite number" in caplog.text
 
 
-def test_tag_hears_a_dog_and_takes_any_label(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tag_recognizes_a_dog_by_any_label(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["tag", "--json", "--all", "--label", "a dog barks", "--label", "a violin concert"]
     assert main([*arguments, str(DATA / "dog_barking.ogg")]) == 0
     scores = {row["label"]: row["score"] for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert scores["a dog barks"] > scores["a violin concert"]
 
 
-def test_output_into_a_closed_pipe_is_no_traceback() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     command = f"{sys.executable} -m clapstream tag --all {DATA / 'speech.ogg'} | head -n 1"
     found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=True)
     assert len(found.stdout.splitlines()) == 1
@@ -218,7 +218,7 @@ def test_output_into_a_closed_pipe_is_no_traceback() -> None:
     assert "BrokenPipe" not in found.stderr
 
 
-def test_a_missing_portaudio_is_said(tmp_path: Path) -> None:
+def test_a_missing_portaudio_is_reported(tmp_path: Path) -> None:
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
     found = clapstream("devices", PYTHONPATH=str(tmp_path))
     assert found.returncode == 1
@@ -226,14 +226,14 @@ def test_a_missing_portaudio_is_said(tmp_path: Path) -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_a_device_that_is_not_there_is_said() -> None:
+def test_a_missing_model_device_is_reported() -> None:
     found = clapstream("run", "--no-dashboard", CLAPSTREAM_MODEL_DEVICE="cuda:99")
     assert found.returncode == 1
     assert "cuda:99" in found.stderr
     assert "Traceback" not in found.stderr
 
 
-def test_eval_names_the_row_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_names_the_file_that_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "list.csv").write_text("file,label\nmissing.wav,dog\n")
     assert main(["eval", str(tmp_path / "list.csv")]) == 2
     message = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`clapstream devices`: list the microphones, by the names that `device` takes."""
+"""`clapstream devices`: list the microphones, with the names that the setting `device` accepts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from clapstream.audio.microphone.devices import ServerInput, find_input
 from clapstream.audio.microphone.portaudio import Device, devices
 from clapstream.audio.microphone.sound_server import ServerSource, SoundServer, SoundServerError
 from clapstream.audio.source import SourceError
-from clapstream.commands.reporting import FAILURE, OK, complain
+from clapstream.commands.reporting import complain
+from clapstream.process.exit_codes import FAILURE, OK
 
 LISTING_SECONDS = 10.0
-"""How long PortAudio may take to list its devices: through ALSA it waits for ever for a sound server that hangs."""
+"""Time limit for PortAudio's list: through ALSA it would wait forever for a sound server that hangs."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """One line a microphone; a star marks the one that is heard where no device is configured."""
+    """Print one line per microphone; a star marks the one that is used if no device is configured."""
     sources, server_problem = _server_sources()
     try:
         found = _portaudio_devices()
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 def _mark_default(
     sources: Sequence[ServerSource], found: Sequence[Device]
 ) -> tuple[list[ServerSource], list[Device]]:
-    """The same with one default at most: PortAudio and the sound server each have one of their own."""
+    """The same, with at most one default: PortAudio and the sound server each mark their own."""
     try:
         default = find_input(None, sources, lambda: list(found))
     except LookupError:
@@ -55,21 +56,21 @@ def _mark_default(
 
 
 def _portaudio_devices() -> list[Device]:
-    """The devices that PortAudio sees; SourceError where it is missing or does not answer."""
+    """The devices that PortAudio lists; raises SourceError if it is missing or does not answer."""
     answer: Future[list[Device]] = Future()
     stderr = None if sys.stderr is None else os.dup(2)
 
     def ask() -> None:
         try:
             answer.set_result(devices())
-        except BaseException as error:  # whatever it is, whoever waits raises it
+        except BaseException as error:  # raised again by `result`
             answer.set_exception(error)
 
-    threading.Thread(target=ask, daemon=True).start()  # the command ends without it
+    threading.Thread(target=ask, daemon=True).start()  # a daemon thread, so that the command can end if it hangs
     try:
         return answer.result(LISTING_SECONDS)
     except TimeoutError:
-        if stderr is not None:  # sounddevice leads it to /dev/null until PortAudio has its list
+        if stderr is not None:  # sounddevice redirects it to /dev/null while PortAudio lists its devices
             os.dup2(stderr, 2)
         raise SourceError(
             f"PortAudio did not list its devices within {LISTING_SECONDS:g} s: PulseAudio or PipeWire may hang; "
@@ -78,7 +79,7 @@ def _portaudio_devices() -> list[Device]:
 
 
 def _server_sources() -> tuple[list[ServerSource], str]:
-    """The sources of the sound server, or why there are none."""
+    """The sources of the sound server, and why there are none if so."""
     try:
         server = SoundServer()
         try:
@@ -93,7 +94,7 @@ def _print_table(sources: Sequence[ServerSource], found: Sequence[Device]) -> No
     for source in sources:
         details = [source.server, _counted(source.channels), f"{source.rate_hz} Hz"]
         if source.monitor:
-            details.append("monitor: hears what is played")
+            details.append("monitor: records what is played")
         print(f"{_mark(source.default)}      {source.name}  {source.description}  ({', '.join(details)})")
     for device in found:
         details = [device.host_api, _counted(device.channels), f"{device.rate_hz} Hz"]
@@ -101,7 +102,7 @@ def _print_table(sources: Sequence[ServerSource], found: Sequence[Device]) -> No
 
 
 def _print_json(sources: Sequence[ServerSource], found: Sequence[Device]) -> None:
-    """One object a line; `index` is null for sources of the sound server, which have names only."""
+    """One object per line; `index` is null for sources of the sound server, which have only names."""
     for source in sources:
         fields = asdict(source)
         del fields["channel_positions"]

@@ -1,4 +1,4 @@
-"""`clapstream run` and `clapstream demo`: the daemon."""
+"""`clapstream run` and `clapstream demo`: run the daemon."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
+from clapstream.commands.reporting import complain, settings_or_complaints
 from clapstream.config import Settings, load_settings
 from clapstream.daemon.build import EXPECTED, listen
 from clapstream.demo import demo_settings
-from clapstream.process.shutdown import leave_now
-from clapstream.process.terminal import draw_in_ascii_where_the_locale_asks, why_not_drawable
+from clapstream.process.exit_codes import FAILURE, OK, USAGE
+from clapstream.process.shutdown import exit_now
+from clapstream.process.standard_streams import use_ascii_in_c_locale
+from clapstream.process.terminal import full_screen_problem
 
 _logger = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Listen to the configured sources; one whose file is missing does not keep the others from it."""
+    """Listen to the configured sources; a source whose file is missing does not stop the others."""
     settings = settings_or_complaints(options.config, sources_may_fail=True)
     if settings is None:
         return USAGE
@@ -27,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    """Listen to the recording that comes with the package."""
+    """Listen to the recording that is part of the package."""
     return _listen(demo_settings(), options)
 
 
@@ -43,21 +45,21 @@ def _listen(
         )
     except EXPECTED as error:
         complain(error)
-        leave_now(FAILURE)
-    except Exception:  # a mistake of ours: it is told in full, and a thread that hangs must not hide it
+        exit_now(FAILURE)
+    except Exception:  # a bug: print the traceback now, because a thread that hangs could prevent it later
         traceback.print_exc()
-        leave_now(FAILURE)
-    leave_now(OK)
+        exit_now(FAILURE)
+    exit_now(OK)
     return OK
 
 
 def _shows_dashboard(wanted: bool | None) -> bool:
-    """Whether to draw: by default where that is possible; it is said why not where it was asked for in vain."""
+    """Whether to show the dashboard; `wanted` is None where the user leaves it to what the terminal can do."""
     if wanted is False:
         return False
-    obstacle = why_not_drawable(sys.stdout)
-    if obstacle is not None and wanted:
-        _logger.warning("no dashboard, log lines instead: %s", obstacle)
-    if obstacle is None:
-        draw_in_ascii_where_the_locale_asks(sys.stdout)
-    return obstacle is None
+    problem = full_screen_problem(sys.stdout)
+    if problem is None:
+        use_ascii_in_c_locale(sys.stdout)
+    elif wanted:
+        _logger.warning("cannot show the dashboard: %s; writing log lines instead", problem)
+    return problem is None

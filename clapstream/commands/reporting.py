@@ -1,4 +1,4 @@
-"""What the commands have in common: exit codes, complaints, and reading the settings."""
+"""Error messages of the commands, and reading the settings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import sys
 from pathlib import Path
 
 from clapstream.config import ConfigError, Settings, load_settings
+from clapstream.process.exit_codes import FAILURE, OK, USAGE
 
-OK, FAILURE, USAGE = 0, 1, 2
+__all__ = ["FAILURE", "OK", "USAGE", "complain", "settings_or_complaints"]
 
 
 def complain(message: object) -> None:
-    """Say on stderr what is wrong."""
+    """Print an error to stderr."""
     print(f"clapstream: {message}", file=sys.stderr)
 
 
 def settings_or_complaints(path: Path | None, *, sources_may_fail: bool = False) -> Settings | None:
-    """The settings, or None when everything that is wrong with them was said."""
+    """The settings; None if they have errors, each of which is printed."""
     try:
         return load_settings(path, sources_may_fail=sources_may_fail)
     except ConfigError as error:

@@ -35,10 +35,11 @@ from clapstream.inference.engine import Engine
 from clapstream.inference.labels import LabelEmbedder
 from clapstream.inference.precision import DeviceError, choose_device
 from clapstream.inference.torch_engine import TorchEngine
-from clapstream.process.memory import set_apart_what_stays
-from clapstream.process.shutdown import STOPPED, before_leaving, leave_in_time, leave_soon_at_a_signal
+from clapstream.process.exit_codes import FAILURE, OK
+from clapstream.process.memory import freeze_startup_objects
+from clapstream.process.shutdown import before_exit, exit_after_timeout, exit_on_second_signal
 from clapstream.process.terminal import Terminal
-from clapstream.sinks.log import JournalSink
+from clapstream.sinks.log import LogSink
 from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
 from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.updates import SourceInfo
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from clapstream.sinks.dashboard.sink import DashboardSink
 
 _logger = logging.getLogger(__name__)
-
-FAILURE = 1
-"""The exit code after a crash, so that a service manager starts the daemon again."""
 
 EXPECTED = (SourceError, CheckpointError, DeviceError, StateInUseError)
 """What ends a command with a message instead of a traceback: the user can mend it."""
@@ -110,14 +108,14 @@ async def _listen(
         prepare_labels=_label_preparation(settings),
         reload_settings=reload_settings,
         on_ready=functools.partial(_tell_ready, view),
-        on_stop=_leave_soon,
+        on_stop=_end_soon,
         switches=switches,
         terminal=terminal,
     )
     if view is not None:
         view.on_lost = daemon.terminal_lost
-        before_leaving.append(view.restore_terminal)
-    daemon.add_sink(JournalSink() if view is None else view)
+        before_exit.append(view.restore_terminal)
+    daemon.add_sink(LogSink() if view is None else view)
     if settings.mqtt is not None:
         sink = MqttSink(
             settings.mqtt,
@@ -135,7 +133,7 @@ async def _listen(
         await daemon.run()
     except BaseExceptionGroup as group:
         # What hangs may be what the crash was about, or a thread that the event loop waits for as it closes.
-        leave_in_time(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
+        exit_after_timeout(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
         raise
 
 
@@ -151,10 +149,10 @@ def _label_preparation(settings: Settings) -> Callable[[LabelSet], ListenedLabel
     return lambda label_set: embedder().listened_labels(label_set)
 
 
-def _leave_soon() -> None:
+def _end_soon() -> None:
     """After the first signal: a second one ends the process soon, and it ends in time without one."""
-    leave_soon_at_a_signal()
-    leave_in_time(STOPPED)
+    exit_on_second_signal()
+    exit_after_timeout(OK)
 
 
 def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
@@ -171,7 +169,7 @@ def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
 
 def _tell_ready(view: DashboardSink | None, engine: Engine) -> None:
     _logger.info("checkpoint %s on %s", engine.checkpoint, engine.runs_on)
-    set_apart_what_stays()
+    freeze_startup_objects()
     if view is not None:
         view.set_device(engine.runs_on)
 

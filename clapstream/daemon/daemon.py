@@ -29,8 +29,8 @@ from clapstream.detection.detector import DetectorRule
 from clapstream.detection.rules import gate_rule, label_infos
 from clapstream.inference.engine import Engine
 from clapstream.inference.worker import ModelWorker
-from clapstream.process.memory import keep_small
-from clapstream.process.systemd import ServiceManager
+from clapstream.process.memory import trim_periodically
+from clapstream.process.systemd import SystemdNotifier
 from clapstream.process.terminal import Terminal
 from clapstream.updates import SourceLabels
 
@@ -62,7 +62,7 @@ class Daemon:
         reload_settings: Callable[[], Settings] | None = None,
         on_ready: Callable[[Engine], None] | None = None,
         on_stop: Callable[[], None] | None = None,
-        service_manager: ServiceManager | None = None,
+        service_manager: SystemdNotifier | None = None,
         switches: Switches | None = None,
         terminal: Terminal | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class Daemon:
         self._labels = LabelPreparation(prepare_labels)
         self._reload_settings = reload_settings
         self._on_ready = on_ready
-        self._service_manager = service_manager or ServiceManager()
+        self._service_manager = service_manager or SystemdNotifier()
         self._worker = ModelWorker(load_engine)
         self._signals = Signals(terminal, on_stop)
         rule = DetectorRule(
@@ -153,7 +153,7 @@ class Daemon:
             services = [
                 tasks.create_task(self._reload_on_request(), name="reload"),
                 tasks.create_task(self._feed_watchdog(), name="watchdog"),
-                tasks.create_task(keep_small(), name="memory"),
+                tasks.create_task(trim_periodically(), name="memory"),
             ]
             pipelines = tasks.create_task(self._sources.run(), name="pipelines")
             on = ", ".join(name for name, pipeline in self._pipelines.items() if pipeline.listening)

@@ -1,4 +1,4 @@
-"""How long to wait between attempts to reach what is away: a microphone, a stream, a broker."""
+"""Delays between attempts to reconnect to a microphone, a stream or a broker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ LONGEST_DELAY_SECONDS = 30.0
 
 
 class Backoff:
-    """Delays between attempts: doubling up to a cap, half of each random, so that many do not retry in step."""
+    """Exponential backoff with jitter: delays double up to a maximum.
+
+    Half of each delay is random, so that many clients do not reconnect at the same time.
+    """
 
     def __init__(
         self,
@@ -18,18 +21,18 @@ class Backoff:
         longest_seconds: float = LONGEST_DELAY_SECONDS,
         random_fraction: Callable[[], float] = random.random,
     ) -> None:
-        """Take the first and the longest delay; `random_fraction` gives 0..1."""
+        """Set the first and the longest delay; `random_fraction` returns 0..1."""
         self._first = first_seconds
         self._longest = longest_seconds
         self._random_fraction = random_fraction
         self.reset()
 
     def reset(self) -> None:
-        """Start over after a recovery."""
+        """Start again with the first delay, after a success."""
         self._ceiling = self._first
 
     def next_seconds(self) -> float:
-        """Return how long to wait now; the next wait is longer."""
+        """Return the delay before the next attempt; each is longer than the last, up to the maximum."""
         delay = self._ceiling * (0.5 + 0.5 * self._random_fraction())
         self._ceiling = min(self._longest, self._ceiling * 2)
         return delay

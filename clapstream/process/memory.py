@@ -1,4 +1,4 @@
-"""Keeps a process that runs for years small: what is free goes back to the system, what lasts is out of the way."""
+"""Keeps the memory of a process that runs for years from growing: fewer malloc arenas, trimmed regularly."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ import ctypes
 import gc
 
 ARENAS = 4
-"""Enough that the thread of the model seldom waits for another one."""
+"""Enough that the model's thread rarely waits for another thread's allocation."""
 
-GIVE_BACK_SECONDS = 300.0
-"""Seldom, since what is given back has to be fetched again."""
+TRIM_INTERVAL_SECONDS = 300.0
+"""Not more often, because memory that was returned has to be requested again."""
 
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
 
 
-def set_apart_what_stays() -> None:
-    """Take what start-up made, which lasts, out of the garbage collector's sight, and give back what it freed.
+def freeze_startup_objects() -> None:
+    """Exclude all objects that exist now from garbage collection, and return freed memory to the system.
 
-    The collector only looks at old objects once there are a quarter more of them. With the two hundred thousand of
-    the model and its libraries, the cycles that broken connections leave behind would pile up for hours, and each
-    look would hold up everything for a tenth of a second.
+    Python runs a full collection only once there are 25 % more objects. With the two hundred thousand of the model
+    and its libraries, reference cycles of broken connections would accumulate for hours, and each full collection
+    would pause the process for a tenth of a second.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # so that the quarter is one of what came later
-    give_back()
+    gc.collect()  # resets the count that the 25 % refer to
+    trim_heap()
 
 
-def share_arenas() -> None:
-    """Let threads share a few of glibc's arenas; before any thread starts, and without effect elsewhere.
+def limit_arenas() -> None:
+    """Limit glibc to `ARENAS` malloc arenas. Call it before any thread starts; without glibc it does nothing.
 
-    By default each new thread may get one of its own, up to eight for each core, that keeps a part of what it ever
-    held: a daemon that starts a thread for every reconnect would grow for hours until it has them all.
+    By default threads get up to eight arenas for each core, and each keeps a part of the memory it ever held: a
+    daemon that starts a thread for every reconnect would grow for hours.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_M_ARENA_MAX, ARENAS)
 
 
-async def keep_small(interval_seconds: float = GIVE_BACK_SECONDS) -> None:
-    """Give back what was freed, for ever.
+async def trim_periodically(interval_seconds: float = TRIM_INTERVAL_SECONDS) -> None:
+    """Call `trim_heap` at an interval, until cancelled.
 
-    Windows, messages and tensors of all sizes come and go, and leave free memory between those that stay: in the
-    soak, resident memory rose for half an hour while what was in use did not.
+    Windows, messages and tensors of all sizes fragment the heap: without trimming, resident memory in the soak test
+    rose for half an hour while the memory in use did not.
     """
     while True:
         await asyncio.sleep(interval_seconds)
-        give_back()
+        trim_heap()
 
 
-def give_back() -> None:
-    """Return memory that was freed to the system: glibc keeps it. Other C libraries have no such call."""
+def trim_heap() -> None:
+    """Return freed memory to the system, with glibc's malloc_trim(3); without glibc it does nothing."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,7 +1,7 @@
-"""Ends the process when it is time to, whatever then hangs: a name server, a device, a disk, the interpreter.
+"""Ends the process on time, even if a name server, a device, a disk or the interpreter hangs.
 
-Python's own way out joins every thread and takes torch apart piece by piece: seconds on a busy machine, for ever
-behind a hung device. The daemon publishes, closes and flushes what it has by itself; then nothing is left to do.
+The interpreter's own exit joins every thread and frees torch's objects: that takes seconds on a busy machine, and
+never ends if a device hangs. By then the daemon has published, closed and flushed everything, so it is skipped.
 """
 
 from __future__ import annotations
@@ -15,73 +15,72 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+from clapstream.process.exit_codes import OK
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """The signals that stop the daemon."""
 
+SHUTDOWN_SECONDS = 4.0
+"""How long a shutdown may take: longer than the time limit of the sinks, so that they can finish."""
+
 SECOND_SIGNAL_SECONDS = 0.5
-"""How long going down may go on after a second signal: `timeout` and other wrappers send one signal twice."""
+"""How long it may go on after a second signal: `timeout` and other wrappers send one signal twice."""
 
-before_leaving: list[Callable[[], None]] = []
-"""What every way out of the process does first. It must not wait for anything."""
-
-STOPPED = 0
-"""The exit code after a signal."""
-
-LEAVE_SECONDS = 4.0
-"""How long going down may take: more than sinks are given, and it leaves the kernel a second to clear up."""
+before_exit: list[Callable[[], None]] = []
+"""Called before the process ends, in any way this module ends it. They must not block."""
 
 
-def leave_now(exit_code: int) -> None:
-    """End the process without the interpreter's way out; what was logged and printed is flushed."""
+def exit_now(exit_code: int) -> None:
+    """End the process without the interpreter's own exit; logs and standard streams are flushed."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        # Whoever read it is gone, it is closed, or there was none from the start.
+        # Its reader may be gone, it may be closed, or the process may have started without it.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    _leave(exit_code)
+    _exit(exit_code)
 
 
-def leave_in_time(exit_code: int, last_words: str | None = None, *, seconds: float = LEAVE_SECONDS) -> None:
-    """End the process some seconds from now, if it is still there; `last_words` go to standard error then."""
-    deadline = threading.Timer(seconds, _leave, (exit_code, last_words))
-    deadline.daemon = True
-    deadline.start()
+def exit_after_timeout(exit_code: int, message: str | None = None, *, seconds: float = SHUTDOWN_SECONDS) -> None:
+    """End the process if it is still running after `seconds`; then `message` is written to standard error."""
+    timer = threading.Timer(seconds, _exit, (exit_code, message))
+    timer.daemon = True
+    timer.start()
 
 
-def leave_at_a_signal() -> None:
-    """End the process at once on a signal that stops it, as long as nothing is open."""
-    for each in STOPPING:
-        signal.signal(each, _leave_at_once)
+def exit_on_signal() -> None:
+    """End the process at once on SIGTERM or SIGINT: for the start, when nothing needs closing yet."""
+    for each in STOP_SIGNALS:
+        signal.signal(each, _handle_by_exit)
 
 
-def leave_soon_at_a_signal() -> None:
-    """End the process soon on a second signal, and at once on a third."""
+def exit_on_second_signal() -> None:
+    """Call it after the first signal: a second one ends the process soon, a third one at once."""
 
-    def leave_soon(_number: int, _frame: FrameType | None) -> None:
-        leave_at_a_signal()
-        leave_in_time(STOPPED, seconds=SECOND_SIGNAL_SECONDS)
+    def exit_soon(_number: int, _frame: FrameType | None) -> None:
+        exit_on_signal()
+        exit_after_timeout(OK, seconds=SECOND_SIGNAL_SECONDS)
 
-    for each in STOPPING:
-        signal.signal(each, leave_soon)
+    for each in STOP_SIGNALS:
+        signal.signal(each, exit_soon)
 
 
-def hold_hangups(*, terminal_closes: bool) -> None:
-    """Until the daemon handles SIGHUP: leave at once if it says that the terminal was closed, else block it."""
+def handle_early_hangups(*, terminal_closes: bool) -> None:
+    """Handle SIGHUP until the daemon does: exit if it means that the terminal closed, otherwise block it."""
     if terminal_closes:
-        signal.signal(signal.SIGHUP, _leave_at_once)
+        signal.signal(signal.SIGHUP, _handle_by_exit)
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
-def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
-    _leave(STOPPED)
+def _handle_by_exit(_number: int, _frame: FrameType | None) -> None:
+    _exit(OK)
 
 
-def _leave(exit_code: int, last_words: str | None = None) -> None:
-    for action in before_leaving:
+def _exit(exit_code: int, message: str | None = None) -> None:
+    for action in before_exit:
         with contextlib.suppress(OSError, ValueError):
             action()
-    if last_words is not None:
+    if message is not None:
         with contextlib.suppress(OSError):
-            os.write(2, f"{last_words}\n".encode(errors="replace"))
+            os.write(2, f"{message}\n".encode(errors="replace"))
     os._exit(exit_code)

@@ -1,4 +1,4 @@
-"""Talking to systemd: ready, status and watchdog messages (the sd_notify protocol, see sd_notify(3))."""
+"""Notifications to systemd: ready, status, watchdog and stopping (the protocol of sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ import socket
 from collections.abc import Mapping
 
 
-class ServiceManager:
-    """Sends notifications to the service manager that started us, if there is one; otherwise does nothing."""
+class SystemdNotifier:
+    """Sends notifications to the service manager that started this process; does nothing if there is none.
+
+    `watchdog_seconds` is the interval within which it expects `alive`, None without a watchdog.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
-        # A leading "@" stands for Linux's abstract namespace, spelled with a NUL byte in the address.
+        # A leading "@" means Linux's abstract namespace, where addresses begin with a NUL byte.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_seconds = _watchdog_seconds(environment)
 
     def ready(self, status: str) -> None:
-        """Start-up is over."""
+        """Start-up is complete."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def status(self, status: str) -> None:
-        """One line for `systemctl status`."""
+        """Set the status line that `systemctl status` shows."""
         self._send(f"STATUS={status}")
 
     def alive(self) -> None:
-        """Feed the watchdog."""
+        """Reset the watchdog timer."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
@@ -36,14 +39,14 @@ class ServiceManager:
     def _send(self, message: str) -> None:
         if not self._address:
             return
-        # A service manager that is gone must not take the daemon with it.
+        # A missing or stalled service manager must not stop the daemon.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.setblocking(False)
             channel.sendto(message.encode(), self._address)
 
 
 def _watchdog_seconds(environment: Mapping[str, str]) -> float | None:
-    """The watchdog interval meant for this process, None where there is none."""
+    """The watchdog interval for this process, None if there is none."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = environment.get("WATCHDOG_USEC", "")

@@ -1,6 +1,6 @@
-"""Makes a program that never ends a good neighbour: its threads wait asleep, and one core is left to others.
+"""Limits the CPU use of OpenMP's threads, so that a program that never ends leaves the machine usable.
 
-The OpenMP runtime below torch reads its settings once, when torch is imported: this comes first.
+OpenMP, which torch uses, reads its variables once, when torch is imported: call `set_openmp_defaults` before that.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-WAIT_ASLEEP = "PASSIVE"
-"""By default OpenMP's threads burn their cores for a while after each parallel piece of work, waiting for more."""
+WAIT_POLICY = "PASSIVE"
+"""Waiting threads sleep. By default they spin for a while after each parallel section."""
 
 
-def share_the_machine(environment: MutableMapping[str, str] = os.environ, cores: int | None = None) -> None:
-    """Set what the user has not: threads that sleep, and one fewer than there are `cores` (those we may use)."""
+def set_openmp_defaults(environment: MutableMapping[str, str] = os.environ, cores: int | None = None) -> None:
+    """Set the wait policy and one thread fewer than `cores` (default: those this process may use), if unset."""
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment.setdefault("OMP_WAIT_POLICY", WAIT_ASLEEP)
+    environment.setdefault("OMP_WAIT_POLICY", WAIT_POLICY)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, cores - 1)))

@@ -1,4 +1,4 @@
-"""What happens as log lines: events and lifecycle at INFO, losses at WARNING, every window at DEBUG."""
+"""Writes updates to the log: events and changes of state at INFO, losses at WARNING, each window at DEBUG."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from clapstream.updates import (
 _logger = logging.getLogger(__name__)
 
 TOP_LABELS = 3
-"""How many labels a window's line names."""
+"""How many labels the line of a window lists."""
 
 
-class JournalSink:
-    """Logs updates. Losses are told when they begin and when they are over, not at every count."""
+class LogSink:
+    """Logs updates. A loss of audio is logged when it begins and when it ends, not each time it is counted."""
 
     def __init__(self) -> None:
         self._online: dict[str, bool] = {}
@@ -59,48 +59,50 @@ class JournalSink:
                 _logger.debug("%s: labels %s", source.name, ", ".join(label.name for label in labels))
 
     def close(self) -> None:
-        """Let `run` return."""
+        """Make `run` return."""
         self._closing.set()
 
     async def run(self) -> None:
-        """Wait for `close`: logging has no work of its own."""
+        """Wait for `close`; there is nothing else to do."""
         await self._closing.wait()
 
     def _log_listening(self, update: SourceListening) -> None:
-        """A change only, or a source that starts switched off."""
+        """Log changes, and sources that are off from the start."""
         if self._listening.get(update.source.name, True) is not update.listening:
             _logger.info(
-                "source %s: listening is switched %s", update.source.name, "on" if update.listening else "off"
+                "source %s: listening switched %s", update.source.name, "on" if update.listening else "off"
             )
         self._listening[update.source.name] = update.listening
 
     def _log_availability(self, update: SourceAvailability) -> None:
-        """A change only: a source that keeps failing reports it again and again."""
+        """Log changes only: a source that cannot reconnect reports each attempt."""
         if update.failed:
             self._online[update.source.name] = False
-            _logger.error("source %s: failed: %s", update.source.name, update.reason)
+            _logger.error("source %s: failed (%s); not retrying", update.source.name, update.reason)
             return
         if self._online.get(update.source.name) is update.online:
             return
         self._online[update.source.name] = update.online
         if update.online:
-            _logger.info("source %s: there is sound", update.source.name)
+            _logger.info("source %s: online", update.source.name)
         elif update.reason in (ENDED, STOPPED):
-            _logger.info("source %s: %s", update.source.name, update.reason)
+            _logger.info("source %s: offline (%s)", update.source.name, update.reason)
         else:
-            _logger.warning("source %s: lost: %s", update.source.name, update.reason or "no reason known")
+            _logger.warning(
+                "source %s: offline (%s); retrying", update.source.name, update.reason or "unknown reason"
+            )
 
     def _log_dropped_blocks(self, update: SourceDiagnostics) -> None:
-        """Skipped windows and muted microphones are logged where they are noticed."""
+        """Log lost audio; skipped windows and muted microphones are logged where they are detected."""
         source = update.source.name
         dropped = update.dropped_blocks - self._dropped_blocks.get(source, 0)
         self._dropped_blocks[source] = update.dropped_blocks
         if dropped > 0 and source not in self._losing:
             self._losing.add(source)
-            _logger.warning("source %s: audio lost: %d blocks of 0.1 s", source, dropped)
+            _logger.warning("source %s: audio lost (%d blocks of 0.1 s)", source, dropped)
         elif dropped == 0 and source in self._losing:
             self._losing.discard(source)
-            _logger.info("source %s: no more audio lost; %d blocks since the start", source, update.dropped_blocks)
+            _logger.info("source %s: no more audio lost (%d blocks in total)", source, update.dropped_blocks)
 
 
 def _log_window(update: WindowHeard) -> None:

@@ -26,7 +26,7 @@ from clapstream.control import SetListening
 from clapstream.daemon.daemon import Daemon, Input
 from clapstream.detection.detector import ListenedLabels
 from clapstream.inference.engine import Embeddings
-from clapstream.process.systemd import ServiceManager
+from clapstream.process.systemd import SystemdNotifier
 from clapstream.updates import (
     EventEnded,
     EventStarted,
@@ -117,7 +117,7 @@ def run(
     load: Callable[[], LoudEngine] = LoudEngine,
     prepare_labels: Callable[[LabelSet], ListenedLabels] = same_score,
     reload_settings: Callable[[], Settings] | None = None,
-    service_manager: ServiceManager | None = None,
+    service_manager: SystemdNotifier | None = None,
 ) -> RecordingSink:
     settings = settings or settings_with("dog", "bell")
     sinks: list[RecordingSink] = []
@@ -130,7 +130,7 @@ def run(
             load_engine=load,
             prepare_labels=prepare_labels,
             reload_settings=reload_settings,
-            service_manager=service_manager or ServiceManager({}),
+            service_manager=service_manager or SystemdNotifier({}),
         )
         daemon.add_sink(sinks[0])
         running = asyncio.create_task(daemon.run())
@@ -253,7 +253,7 @@ def test_systemd_is_told_ready_fed_and_told_stopping(tmp_path: Path) -> None:
         run(
             body,
             ToneSource(),
-            service_manager=ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"}),
+            service_manager=SystemdNotifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"}),
         )
         messages = []
         while True:

@@ -59,7 +59,7 @@ def test_off_survives_kill_9_and_a_retained_command_does_not_undo_it(
         -1
     ].payload == "offline"
     assert opens(process, tmp_path / "scene.wav") <= 1, "the hall only"
-    assert not [line for line in process.log.splitlines() if "bedroom: there is sound" in line][1:]
+    assert not [line for line in process.log.splitlines() if "bedroom: online" in line][1:]
 
     switch(fresh, "bedroom", "On", "ON")
     fresh.wait(lambda heard: heard.on(f"{BASE}/bedroom/availability")[-1:] == ["online"], "the bedroom")
@@ -87,7 +87,7 @@ def test_the_configuration_says_how_a_source_starts_until_it_is_switched(
     listener.wait(lambda heard: heard.on(f"{BASE}/bedroom/availability")[-1:] == ["online"], "the bedroom")
     assert process.stop()[0] == 0
     process.start()
-    process.wait_for_log("source bedroom: there is sound", after=process.log.rindex("listening to"))
+    process.wait_for_log("source bedroom: online", after=process.log.rindex("listening to"))
     assert process.stop()[0] == 0
 
 

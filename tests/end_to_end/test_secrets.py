@@ -145,7 +145,7 @@ def test_no_secret_is_logged_or_published(camera: str, broker: Broker, start: St
     listener = broker.listen()
     written = start(settings(camera, broker), "-v", "--no-dashboard")
     count = len(urls(camera))
-    text = wait_for(written, lambda text: all(f"source cam{n}: lost: " in text for n in range(count)))
+    text = wait_for(written, lambda text: all(f"source cam{n}: offline (" in text for n in range(count)))
     listener.wait(
         lambda heard: all("offline" in heard.on(f"clapstream/home/cam{n}/availability") for n in range(count)),
         "availability",

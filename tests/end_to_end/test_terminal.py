@@ -1,4 +1,4 @@
-"""Terminals that close, cannot draw or lack letters: real pseudo-terminals, real shells, a real broker."""
+"""Terminals that close, cannot show the dashboard or lack characters: real terminals, shells and a real broker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATE = f"{BASE}/yard/dog_barking/state"
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Settings with a dog over and over, and no broker."""
+    """A configuration with a dog that barks again and again, and no broker."""
     write_scene(tmp_path / "scene.wav", 20.0, {"dog_barking": 2.0})
     return write_config(tmp_path, {"mqtt": None})
 
@@ -50,13 +50,13 @@ def write_config(folder: Path, settings: dict[str, object]) -> Path:
 
 @pytest.fixture
 def barking(config: Path, broker: Broker) -> Listener:
-    """The same with a broker; a listener to it."""
+    """The same with a broker; returns a listener on it."""
     write_config(config.parent, {"mqtt": {"host": "127.0.0.1", "port": broker.port}})
     return broker.listen()
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment without what says how to draw; pytest-xdist sets COLUMNS and LINES, which fix the size."""
+    """The environment with a fixed terminal type and locale, without the COLUMNS and LINES of pytest-xdist."""
     set_here = ("LC_", "LANG", "PYTHONIO", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(set_here)}
     return {
@@ -93,18 +93,18 @@ def running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("options", [[], ["--no-dashboard"]], ids=["dashboard", "log lines"])
-def test_a_closed_terminal_ends_it_cleanly(config: Path, barking: Listener, options: list[str]) -> None:
+def test_a_closed_terminal_stops_the_daemon_cleanly(config: Path, barking: Listener, options: list[str]) -> None:
     with PseudoTerminal(command(config, *options), environment()) as terminal:
         terminal.wait(lambda: barking.on(STATE)[-1:] == ["ON"], "the dog")
         terminal.close()
         assert terminal.wait_for_end() == 0
     barking.wait(lambda heard: heard.on(f"{BASE}/status")[-1:] == ["offline"], "the end")
-    assert barking.on(STATE)[-1] == "OFF", "what went on has ended"
+    assert barking.on(STATE)[-1] == "OFF", "an active event must end"
     assert barking.on(f"{BASE}/yard/availability")[-1] == "offline"
 
 
 @pytest.mark.parametrize("shell", [["sh", "-i"], ["bash", "--norc", "-i"]], ids=lambda shell: shell[0])
-def test_a_background_job_ends_with_its_terminal_whatever_the_shell_does(
+def test_a_background_job_stops_with_its_terminal_under_any_shell(
     config: Path, tmp_path: Path, shell: list[str]
 ) -> None:
     """Debian's `sh` does not pass SIGHUP on to jobs in the background."""
@@ -117,7 +117,7 @@ def test_a_background_job_ends_with_its_terminal_whatever_the_shell_does(
         pid = pid_in(terminal)
         terminal.wait(lambda: "dog barking started" in text_of(log), "the dog")
         terminal.close()
-        wait_until(lambda: not running(pid), "it listens on without a terminal")
+        wait_until(lambda: not running(pid), "it is still running without a terminal")
     assert "terminal closed" in text_of(log)
     assert text_of(log).strip().endswith("stopped")
 
@@ -131,7 +131,7 @@ def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_nohup_outlives_its_terminal_and_reloads_on_sighup(config: Path, tmp_path: Path) -> None:
+def test_under_nohup_it_survives_its_terminal_and_reloads_on_sighup(config: Path, tmp_path: Path) -> None:
     if shutil.which("nohup") is None:
         pytest.skip("needs the package coreutils")
     log = tmp_path / "log"
@@ -146,41 +146,41 @@ def test_nohup_outlives_its_terminal_and_reloads_on_sighup(config: Path, tmp_pat
             os.kill(pid, signal.SIGHUP)
             wait_until(lambda: "reloaded" in text_of(log), "a reload")
             said = text_of(log).count("dog barking")
-            wait_until(lambda: text_of(log).count("dog barking") > said, "it hears on")
+            wait_until(lambda: text_of(log).count("dog barking") > said, "it still hears")
         finally:
             os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not running(pid), "the end")
 
 
-def test_under_nohup_a_microphone_is_not_lost_with_the_terminal(
+def test_under_nohup_the_microphone_stays_online_when_the_terminal_closes(
     config: Path, tmp_path: Path, sound_system: SoundSystem
 ) -> None:
     write_config(tmp_path, {"mqtt": None, "sources": [{"name": "hall", "type": "microphone", "device": "pulse"}]})
     log = tmp_path / "log"
     with PseudoTerminal(["bash", "--norc", "-i"], {**environment(), **sound_system.environment}) as terminal:
-        # bash passes the hangup on to the whole job, and so to the process that records.
+        # bash sends SIGHUP to the whole job, which includes the recording process.
         terminal.type(f"nohup {line(config)} >{log} 2>&1 & echo pid=$! end\n")
         terminal.wait(lambda: " end" in terminal.output.rpartition("pid=")[2] and pid_in(terminal) > 0, "a pid")
         pid = pid_in(terminal)
         try:
-            terminal.wait(lambda: "there is sound" in text_of(log), "the microphone")
+            terminal.wait(lambda: "source hall: online" in text_of(log), "the microphone")
             terminal.close()
             terminal.wait_for_end()
-            time.sleep(2.0)  # how long a lost microphone takes to be noticed
-            assert "lost" not in text_of(log), text_of(log)
+            time.sleep(2.0)  # longer than it takes to detect a lost microphone
+            assert "offline" not in text_of(log), text_of(log)
         finally:
             os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not running(pid), "the end")
+        wait_until(lambda: not running(pid), "still running")
 
 
-def test_sighup_while_it_starts_is_a_reload_that_comes_later(config: Path) -> None:
+def test_sighup_during_the_start_reloads_later(config: Path) -> None:
     process = subprocess.Popen(
         command(config), stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
     assert process.stderr is not None
     try:
         blocked = 1 << (signal.SIGHUP - 1)
-        wait_until(lambda: bool(mask_of(process.pid) & blocked), "SIGHUP is blocked while modules load")
+        wait_until(lambda: bool(mask_of(process.pid) & blocked), "SIGHUP is not blocked during imports")
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGHUP)
         lines = []
@@ -200,7 +200,7 @@ def mask_of(pid: int) -> int:
     return int(status["SigBlk"], 16)
 
 
-def test_it_ends_when_nobody_reads_its_log_any_more(config: Path) -> None:
+def test_it_stops_when_the_reader_of_its_log_has_exited(config: Path) -> None:
     process = subprocess.Popen(
         command(config), stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
@@ -216,14 +216,14 @@ def test_it_ends_when_nobody_reads_its_log_any_more(config: Path) -> None:
 
 
 @pytest.mark.parametrize("explicitly", [False, True])
-def test_a_terminal_that_cannot_draw_gets_log_lines_and_it_is_said_why(config: Path, explicitly: bool) -> None:
+def test_a_terminal_that_cannot_show_the_dashboard_gets_log_lines(config: Path, explicitly: bool) -> None:
     options = ["--dashboard"] if explicitly else []
     with PseudoTerminal(command(config, *options), environment(TERM="dumb")) as terminal:
         terminal.wait_for("listening to yard")
         terminal.type("\x03")
         assert terminal.wait_for_end() == 0
         assert "\x1b" not in terminal.output
-        assert ("no dashboard, log lines instead: a terminal of type 'dumb'" in terminal.output) == explicitly
+        assert ("cannot show the dashboard: terminal type 'dumb'" in terminal.output) == explicitly
 
 
 @pytest.mark.parametrize(
@@ -231,10 +231,10 @@ def test_a_terminal_that_cannot_draw_gets_log_lines_and_it_is_said_why(config: P
     [("xterm-256color", True), ("linux", True), ("xterm-newer-than-terminfo", True), ("", False), ("dumb", False),
      ("unknown", False), ("vt52", False), ("nonsense", False)],
 )  # fmt: skip
-def test_which_terminals_can_draw(name: str, draws: bool) -> None:
-    """Each in a process of its own: Python looks up one type only."""
+def test_which_terminals_can_show_the_dashboard(name: str, draws: bool) -> None:
+    """Each in a separate process, because curses looks up only one type in a process."""
     probe = (
-        "import sys; from clapstream.process.terminal import why_not_drawable as why; "
+        "import sys; from clapstream.process.terminal import full_screen_problem as why; "
         "print(why(sys.stdout) or 'draws')"
     )
     with PseudoTerminal([sys.executable, "-c", probe], environment(TERM=name)) as terminal:
@@ -245,7 +245,7 @@ def test_which_terminals_can_draw(name: str, draws: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}], ids=str)
-def test_wide_letters_keep_the_frame_in_any_encoding(config: Path, locale: dict[str, str]) -> None:
+def test_wide_characters_keep_the_frame_aligned_in_any_encoding(config: Path, locale: dict[str, str]) -> None:
     if shutil.which("tmux") is None:
         pytest.skip("needs the package tmux")
     folder = config.parent
@@ -272,7 +272,7 @@ def test_wide_letters_keep_the_frame_in_any_encoding(config: Path, locale: dict[
     start = [*tmux, "new-session", "-d", "-x", "80", "-y", "24", "env", *pane, "sh", "-c", program]
     subprocess.run(start, check=True, env=server)
     try:
-        wait_until(lambda: any("dBFS" in row for row in screen()), f"a picture: {screen()}")
+        wait_until(lambda: any("dBFS" in row for row in screen()), f"no picture: {screen()}")
         rows = framed()
         assert len(rows) > 10
         assert {cell_len(row) for row in rows} == {80}, "\n".join(screen())
@@ -281,18 +281,18 @@ def test_wide_letters_keep_the_frame_in_any_encoding(config: Path, locale: dict[
         subprocess.run([*tmux, "resize-window", "-x", "9", "-y", "3"], check=True)
         time.sleep(1.5)
         subprocess.run([*tmux, "resize-window", "-x", "100", "-y", "30"], check=True)
-        wait_until(lambda: {cell_len(row) for row in framed()} == {100}, "the picture after resizing")
+        wait_until(lambda: {cell_len(row) for row in framed()} == {100}, "no picture after resizing")
         subprocess.run([*tmux, "send-keys", "C-c"], check=True)
-        wait_until(lambda: any("exit=0" in row for row in screen()), f"the end: {screen()}")
+        wait_until(lambda: any("exit=0" in row for row in screen()), f"still running: {screen()}")
         flags = subprocess.run(
             [*tmux, "display", "-p", "#{cursor_flag} #{alternate_on}"], capture_output=True, text=True, check=True
         )
-        assert flags.stdout.strip() == "1 0", "the cursor shows, the alternate screen is left"
+        assert flags.stdout.strip() == "1 0", "the cursor must be visible, the alternate screen left"
     finally:
         subprocess.run([*tmux, "kill-server"], check=False)
 
 
-def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(config: Path) -> None:
+def test_ctrl_z_restores_the_terminal_and_fg_draws_again(config: Path) -> None:
     if shutil.which("bash") is None:
         pytest.skip("needs the package bash")
     with PseudoTerminal(["bash", "--norc", "-i"], environment()) as terminal:
@@ -314,10 +314,10 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(config: Path) -> N
         assert terminal.wait_for_end() == 0
 
 
-def test_a_second_signal_leaves_the_terminal_as_it_was(config: Path, broker: Broker, barking: Listener) -> None:
+def test_a_second_signal_restores_the_terminal(config: Path, broker: Broker, barking: Listener) -> None:
     with PseudoTerminal(command(config), environment()) as terminal:
         terminal.wait_for("mqtt online")
-        broker.pause()  # so that the first signal takes a while
+        broker.pause()  # so that the shutdown after the first signal takes a while
         terminal.type("\x03")
         time.sleep(0.5)
         terminal.type("\x03")
@@ -327,7 +327,7 @@ def test_a_second_signal_leaves_the_terminal_as_it_was(config: Path, broker: Bro
 
 
 @pytest.mark.slow
-def test_a_crash_is_told_on_a_terminal_that_is_as_it_was(config: Path, tmp_path: Path) -> None:
+def test_a_crash_is_reported_on_a_restored_terminal(config: Path, tmp_path: Path) -> None:
     fault = tmp_path / "fault"
     fault.write_text("")
     faulty = [
@@ -346,7 +346,7 @@ def test_a_crash_is_told_on_a_terminal_that_is_as_it_was(config: Path, tmp_path:
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_are_no_fault(config: Path, closed: str) -> None:
+def test_it_runs_with_closed_standard_streams(config: Path, closed: str) -> None:
     process = subprocess.Popen(
         ["sh", "-c", f"exec {line(config)} {closed}"],
         env=environment(),
@@ -357,7 +357,7 @@ def test_closed_standard_streams_are_no_fault(config: Path, closed: str) -> None
     )
     try:
         scene = config.parent / "scene.wav"
-        wait_until(lambda: process.poll() is not None or has_open(process.pid, scene), "it listens")
+        wait_until(lambda: process.poll() is not None or has_open(process.pid, scene), "the recording is not open")
         process.terminate()
         assert process.wait(30) == 0
     finally:

@@ -1,4 +1,4 @@
-"""What importing in less time may change: two variables nobody has set, and what the garbage collector looks at."""
+"""What fast imports change: two environment variables, if unset, and what the garbage collector scans."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from collections.abc import Iterator
 
 import pytest
 
-from clapstream.process.imports import SWITCHED_OFF, quick_imports
+from clapstream.process.imports import DISABLED_SEARCHES, fast_imports
 
 
 @pytest.fixture(autouse=True)
-def collection_as_it_was() -> Iterator[None]:
+def collector_restored() -> Iterator[None]:
     yield
     gc.unfreeze()
     gc.enable()
 
 
-def test_searches_are_switched_off_unless_the_user_wants_them() -> None:
+def test_plugin_searches_are_disabled_unless_the_user_enables_them() -> None:
     environment = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "1"}
-    with quick_imports(environment):
-        assert environment == {**SWITCHED_OFF, "TORCH_DEVICE_BACKEND_AUTOLOAD": "1"}
+    with fast_imports(environment):
+        assert environment == {**DISABLED_SEARCHES, "TORCH_DEVICE_BACKEND_AUTOLOAD": "1"}
 
 
-def test_what_is_made_inside_is_left_alone_by_the_collector_and_the_rest_is_not() -> None:
+def test_only_objects_of_the_imports_are_excluded_from_collection() -> None:
     gc.unfreeze()
-    with quick_imports({}):
+    with fast_imports({}):
         assert not gc.isenabled()
         inside = [[]]
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
     outside = [[]]
-    watched = {id(each) for each in gc.get_objects()}
-    assert id(outside) in watched
-    assert id(inside) not in watched
+    scanned = {id(each) for each in gc.get_objects()}
+    assert id(outside) in scanned
+    assert id(inside) not in scanned
 
 
-@pytest.mark.parametrize("was_on", [True, False])
-def test_the_collector_is_as_before_also_after_a_failed_import(was_on: bool) -> None:
-    (gc.enable if was_on else gc.disable)()
-    with pytest.raises(ImportError), quick_imports({}):
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_the_collector_is_restored_after_a_failed_import(was_enabled: bool) -> None:
+    (gc.enable if was_enabled else gc.disable)()
+    with pytest.raises(ImportError), fast_imports({}):
         raise ImportError
-    assert gc.isenabled() is was_on
+    assert gc.isenabled() is was_enabled

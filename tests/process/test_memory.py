@@ -1,4 +1,4 @@
-"""What was freed goes back to the system, and what lasts is out of the collector's sight."""
+"""Freed memory returns to the system, and objects of the start are excluded from garbage collection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.process.memory import ARENAS, give_back, keep_small
+from clapstream.process.memory import ARENAS, trim_heap, trim_periodically
 
 GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 
@@ -20,43 +20,44 @@ def resident_mb() -> float:
     return int(dict(line.split(":", 1) for line in lines)["VmRSS"].split()[0]) / 1024
 
 
-def memory_with_holes() -> list[bytes]:
-    """Frees 64 MB in pieces too small to go back by themselves, and keeps a few among them."""
+def fragmented_memory() -> list[bytes]:
+    """Free 64 MB in blocks too small to be returned by themselves, and keep a few between them."""
     blocks = [bytes([1]) * 32_768 for _ in range(2_000)]
     return blocks[::100]
 
 
-@pytest.mark.skipif(not GLIBC, reason="only glibc keeps what was freed")
-def test_free_memory_is_given_back() -> None:
-    held = memory_with_holes()
+@pytest.mark.skipif(not GLIBC, reason="needs glibc's malloc_trim")
+def test_freed_memory_is_returned() -> None:
+    held = fragmented_memory()
     before = resident_mb()
-    give_back()
+    trim_heap()
     assert resident_mb() < before - 40.0
     assert len(held) == 20
 
 
-@pytest.mark.skipif(not GLIBC, reason="only glibc keeps what was freed")
-def test_free_memory_is_given_back_again_and_again() -> None:
+@pytest.mark.skipif(not GLIBC, reason="needs glibc's malloc_trim")
+def test_freed_memory_is_returned_periodically() -> None:
     async def scenario() -> None:
-        keeping = asyncio.create_task(keep_small(0.01))
+        trimming = asyncio.create_task(trim_periodically(0.01))
         for _ in range(2):
-            held = memory_with_holes()
+            held = fragmented_memory()
             before = resident_mb()
-            await asyncio.sleep(0.5)
-            assert resident_mb() < before - 40.0
+            async with asyncio.timeout(30):
+                while resident_mb() > before - 40.0:  # noqa: ASYNC110 (malloc_trim has no event)
+                    await asyncio.sleep(0.01)
             assert len(held) == 20
-        keeping.cancel()
+        trimming.cancel()
 
     asyncio.run(scenario())
 
 
 @pytest.mark.skipif(not GLIBC, reason="only glibc has arenas")
-def test_threads_share_arenas() -> None:
-    """In a process of its own, since it lasts and must come first."""
+def test_the_number_of_arenas_is_limited() -> None:
+    """In a separate process, because it must be set before threads start and cannot be undone."""
     code = """
 import ctypes, threading
-from clapstream.process.memory import share_arenas
-share_arenas()
+from clapstream.process.memory import limit_arenas
+limit_arenas()
 together = threading.Barrier(12)
 def work():
     held = bytes([1]) * 20_000
@@ -72,15 +73,15 @@ libc.fflush(None)
     assert 1 < described.count("<heap nr=") <= ARENAS
 
 
-def test_the_collector_no_longer_looks_at_what_start_up_made() -> None:
-    """In a process of its own, since it lasts."""
+def test_objects_of_the_start_are_excluded_from_collection() -> None:
+    """In a separate process, because it affects all later collections."""
     code = """
 import gc
-from clapstream.process.memory import set_apart_what_stays
+from clapstream.process.memory import freeze_startup_objects
 lasting = [[number] for number in range(100_000)]
-set_apart_what_stays()
+freeze_startup_objects()
 print(len(gc.get_objects()), gc.get_freeze_count())
 """
-    looked_at, apart = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
-    assert looked_at < 1_000
-    assert apart > 100_000
+    scanned, frozen = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert scanned < 1_000
+    assert frozen > 100_000

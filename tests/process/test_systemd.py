@@ -1,4 +1,4 @@
-"""Messages to systemd."""
+"""Notifications to systemd."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.process.systemd import ServiceManager
+from clapstream.process.systemd import SystemdNotifier
 
 
-def test_messages_reach_the_socket(tmp_path: Path) -> None:
+def test_notifications_reach_the_socket(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
-        manager = ServiceManager({"NOTIFY_SOCKET": address})
-        manager.ready("listening")
-        manager.alive()
-        manager.stopping()
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": address})
+        notifier.ready("listening")
+        notifier.alive()
+        notifier.stopping()
         assert [listener.recv(100) for _ in range(3)] == [
             b"READY=1\nSTATUS=listening",
             b"WATCHDOG=1",
@@ -26,17 +26,17 @@ def test_messages_reach_the_socket(tmp_path: Path) -> None:
         ]
 
 
-def test_an_abstract_address_is_understood() -> None:
+def test_an_address_in_the_abstract_namespace() -> None:
     name = f"clapstream-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind("\0" + name)
-        ServiceManager({"NOTIFY_SOCKET": "@" + name}).status("here")
+        SystemdNotifier({"NOTIFY_SOCKET": "@" + name}).status("here")
         assert listener.recv(100) == b"STATUS=here"
 
 
-def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
-    ServiceManager({}).ready("alone")
-    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).alive()
+def test_a_missing_socket_is_no_error(tmp_path: Path) -> None:
+    SystemdNotifier({}).ready("alone")
+    SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).alive()
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_watchdog_interval(environment: dict[str, str], seconds: float | None) -> None:
-    assert ServiceManager(environment).watchdog_seconds == seconds
+    assert SystemdNotifier(environment).watchdog_seconds == seconds

@@ -1,4 +1,4 @@
-"""The settings of OpenMP that an always-on program needs."""
+"""The OpenMP settings of a program that runs all the time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import sys
 
 import pytest
 
-from clapstream.process.threads import share_the_machine
+from clapstream.process.threads import set_openmp_defaults
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, "1"), (2, "1"), (3, "2"), (16, "15")])
-def test_one_core_is_left_to_others(cores: int, threads: str) -> None:
+def test_one_core_is_left_free(cores: int, threads: str) -> None:
     environment: dict[str, str] = {}
-    share_the_machine(environment, cores)
+    set_openmp_defaults(environment, cores)
     assert environment == {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def test_what_the_user_set_stays() -> None:
+def test_variables_that_the_user_has_set_are_kept() -> None:
     environment = {"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}
-    share_the_machine(environment, 4)
+    set_openmp_defaults(environment, 4)
     assert environment == {"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}
 
 
-def test_torch_obeys() -> None:
+def test_torch_uses_so_many_threads() -> None:
     probe = (
-        "from clapstream.process.threads import share_the_machine; share_the_machine(cores=3); "
+        "from clapstream.process.threads import set_openmp_defaults; set_openmp_defaults(cores=3); "
         "import torch; print(torch.get_num_threads())"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}

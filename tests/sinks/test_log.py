@@ -1,4 +1,4 @@
-"""The log lines of the journal sink."""
+"""The lines that the log sink writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.sources import YARD
 
-from clapstream.sinks.log import JournalSink
+from clapstream.sinks.log import LogSink
 from clapstream.updates import (
     Event,
     EventEnded,
@@ -29,15 +29,15 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def lines(caplog: pytest.LogCaptureFixture, *updates: Update) -> list[tuple[str, str]]:
-    """Level and text of what is logged for updates."""
+    """The level and text of each line that is logged for `updates`."""
     caplog.set_level(logging.DEBUG)
-    sink = JournalSink()
+    sink = LogSink()
     for update in updates:
         sink.offer(update)
     return [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
-def test_an_event_is_a_line_at_its_start_and_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_event_is_logged_when_it_starts_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     started = Event("one", YARD, DOG, 0.834, 0.834, NOON)
     ended = Event("one", YARD, DOG, 0.834, 0.91, NOON, NOON + timedelta(seconds=7.5), 7.5)
     assert lines(caplog, EventStarted(started), EventEnded(ended)) == [
@@ -46,48 +46,48 @@ def test_an_event_is_a_line_at_its_start_and_at_its_end(caplog: pytest.LogCaptur
     ]
 
 
-def test_a_window_is_a_line_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_window_is_logged_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
     heard = WindowHeard(YARD, NOON, NOON, False, -32.12, 30.7, (LabelScore(DOG, 0.834, True),))
     assert lines(caplog, heard) == [("DEBUG", "yard: -32.1 dBFS, 31 ms: dog barking 0.83 (on)")]
 
 
-def test_a_window_that_the_gate_let_pass_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_gated_window_is_marked(caplog: pytest.LogCaptureFixture) -> None:
     heard = WindowHeard(YARD, NOON, NOON, False, -62.1, 30.7, (LabelScore(DOG, 0.034, False),), gated=True)
     assert lines(caplog, heard) == [("DEBUG", "yard: -62.1 dBFS, gated: dog barking 0.03")]
 
 
-def test_a_lost_source_is_told_once_and_its_return_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_change_of_availability_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     lost = SourceAvailability(YARD, False, "unplugged")
     assert lines(caplog, lost, lost, SourceAvailability(YARD, True)) == [
-        ("WARNING", "source yard: lost: unplugged"),
-        ("INFO", "source yard: there is sound"),
+        ("WARNING", "source yard: offline (unplugged); retrying"),
+        ("INFO", "source yard: online"),
     ]
 
 
-def test_a_failed_source_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_source_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
     failed = SourceAvailability(YARD, False, "not a sound file", failed=True)
-    assert lines(caplog, failed) == [("ERROR", "source yard: failed: not a sound file")]
+    assert lines(caplog, failed) == [("ERROR", "source yard: failed (not a sound file); not retrying")]
 
 
-def test_dropped_blocks_are_told_once_an_episode(caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_audio_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     counts = (0, 2, 3, 3, 3, 7)
     assert lines(caplog, *(SourceDiagnostics(YARD, 30.0, 1, count, 0, 0) for count in counts)) == [
-        ("WARNING", "source yard: audio lost: 2 blocks of 0.1 s"),
-        ("INFO", "source yard: no more audio lost; 3 blocks since the start"),
-        ("WARNING", "source yard: audio lost: 4 blocks of 0.1 s"),
+        ("WARNING", "source yard: audio lost (2 blocks of 0.1 s)"),
+        ("INFO", "source yard: no more audio lost (3 blocks in total)"),
+        ("WARNING", "source yard: audio lost (4 blocks of 0.1 s)"),
     ]
 
 
-def test_switches_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_switches_and_labels_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog, SourceListening(YARD, False), SourceLabels(YARD, (DOG,))) == [
-        ("INFO", "source yard: listening is switched off"),
+        ("INFO", "source yard: listening switched off"),
         ("DEBUG", "yard: labels dog barking"),
     ]
 
 
 def test_run_returns_after_close() -> None:
     async def scenario() -> None:
-        sink = JournalSink()
+        sink = LogSink()
         task = asyncio.create_task(sink.run())
         await asyncio.sleep(0)
         assert not task.done()

@@ -1,4 +1,4 @@
-"""A program on a pseudo-terminal of the test's own, which the test looks at, types into and closes."""
+"""Runs a program on a pseudo-terminal that the test reads, types into and closes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class PseudoTerminal:
-    """A session leader whose controlling terminal this is, as a terminal's window or ssh starts a shell."""
+    """Starts a session leader with this as its controlling terminal, as a terminal window or ssh starts a shell."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], columns: int = 80, rows: int = 24):
         self.output = ""
@@ -42,7 +42,7 @@ class PseudoTerminal:
 
     @property
     def pid(self) -> int:
-        """Of the session leader."""
+        """The process id of the session leader."""
         return self._pid
 
     def type(self, text: str) -> None:
@@ -50,28 +50,28 @@ class PseudoTerminal:
         os.write(self._master, text.encode())
 
     def wait_for(self, text: str, after: int = 0) -> None:
-        """Return once the program has written the text; fails the test if it never does."""
+        """Return when the program has written the text; fail the test if it does not in time."""
         self.wait(lambda: text in self.output[after:], text)
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Read on until a condition holds; fails the test if it never does."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Read until a condition holds; fail the test if it does not in time."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"no {what!r} in {self.output[-3000:]!r}"
             self._read()
 
     def wait_for_end(self) -> int:
-        """Wait for the session leader: its exit code, negative for a signal."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Wait for the session leader; return its exit code, negative for a signal."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             if pid:
                 return os.waitstatus_to_exitcode(status)
-            assert time.monotonic() < deadline, f"it goes on: {self.output[-3000:]!r}"
+            assert time.monotonic() < deadline, f"still running: {self.output[-3000:]!r}"
             self._read()
 
     def close(self) -> None:
-        """Close the window, or drop the connection."""
+        """Close the terminal, as closing its window or dropping its connection does."""
         if self._master >= 0:
             os.close(self._master)
             self._master = -1
@@ -82,5 +82,5 @@ class PseudoTerminal:
             return
         try:
             self.output += os.read(self._master, 65_536).decode(errors="replace")
-        except OSError:  # the last program on it has ended
+        except OSError:  # the last program on the terminal has exited
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Log lines while the dashboard draws: they would tear the picture, so warnings go into it instead."""
+"""Keeps log lines off the terminal that the dashboard draws on, and shows warnings in the dashboard instead."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Notice = Callable[[str, bool], None]
+ShowNotice = Callable[[str, bool], None]
 """Shows a line; True for an error, False for a warning."""
 
 
 @contextmanager
-def warnings_as_notices(notice: Notice) -> Iterator[None]:
-    """Hold back what handlers would write to terminals, and give warnings and errors to `notice`."""
+def warnings_as_notices(show: ShowNotice) -> Iterator[None]:
+    """Remove the log handlers that write to terminals, and pass warnings and errors to `show`."""
     root = logging.getLogger()
-    held_back = [handler for handler in root.handlers if _writes_to_terminal(handler)]
-    notices = _NoticeHandler(notice)
-    for handler in held_back:
+    removed = [handler for handler in root.handlers if _writes_to_terminal(handler)]
+    notices = _NoticeHandler(show)
+    for handler in removed:
         root.removeHandler(handler)
     root.addHandler(notices)
     try:
         yield
     finally:
         root.removeHandler(notices)
-        for handler in held_back:
+        for handler in removed:
             root.addHandler(handler)
 
 
 class _NoticeHandler(logging.Handler):
-    def __init__(self, notice: Notice) -> None:
+    def __init__(self, show: ShowNotice) -> None:
         super().__init__(logging.WARNING)
-        self._notice = notice
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._notice(record.getMessage(), record.levelno >= logging.ERROR)
+        self._show(record.getMessage(), record.levelno >= logging.ERROR)
 
 
 def _writes_to_terminal(handler: logging.Handler) -> bool:

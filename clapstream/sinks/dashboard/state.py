@@ -1,6 +1,6 @@
-"""What the dashboard knows: a plain value, folded from updates.
+"""The state of the dashboard: a plain value, and functions from a state and an update to the next state.
 
-The value is immutable, so the thread that draws reads a consistent picture while the event loop replaces it.
+The value is immutable, so that the drawing thread reads a consistent state while the event loop replaces it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from clapstream.updates import (
     WindowHeard,
 )
 
-MOST_EVENTS = 100
-MOST_PAST_WINDOWS = 120
-MOST_NOTICES = 3
+MAX_EVENTS = 100
+MAX_PAST_WINDOWS = 120
+MAX_NOTICES = 3
 PEAK_WINDOWS = 24
-"""The peak mark of the level meter holds over this many windows: a minute with the default hop."""
+"""The peak of the level meter is that of so many windows: a minute with the default hop."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastWindow:
-    """What remains of an older window: its level, and whether an event was going on."""
+    """What is kept of an earlier window: its level, and whether an event was active."""
 
     level_dbfs: float
     active: bool
@@ -41,9 +41,9 @@ class PastWindow:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """One source. `online` is None until it was heard of; `heard` is None while there is nothing to show.
+    """One source. `online` is None until its first update; `heard` is None while there are no scores to show.
 
-    `failed`: it is offline and not tried again.
+    `failed`: it is offline and not retried.
     """
 
     name: str
@@ -57,13 +57,13 @@ class SourceState:
 
     @property
     def peak_dbfs(self) -> float | None:
-        """Highest level of the latest windows."""
+        """The highest level of the latest windows."""
         return max((window.level_dbfs for window in self.past[-PEAK_WINDOWS:]), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A log line that must not be missed."""
+    """A warning or an error from the log."""
 
     at: datetime
     severe: bool
@@ -72,7 +72,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class DashboardState:
-    """Everything that is drawn. `active` and `ended` events are in order of their start and end."""
+    """Everything that is drawn. `active` events are in order of their start, `ended` ones of their end."""
 
     node: str
     model: str
@@ -90,7 +90,7 @@ class DashboardState:
 def initial_state(
     *, node: str, model: str, device: str, sources: Sequence[SourceInfo], broker: str | None
 ) -> DashboardState:
-    """The state before anything was heard."""
+    """The state before the first update."""
     return DashboardState(
         node=node,
         model=model,
@@ -101,7 +101,7 @@ def initial_state(
 
 
 def apply(state: DashboardState, update: Update) -> DashboardState:
-    """The state after an update; a source that was not known so far is added."""
+    """The state after an update; an unknown source is added."""
     match update:
         case EventStarted(event):
             return replace(state, active=MappingProxyType({**state.active, event.id: event}))
@@ -116,8 +116,8 @@ def apply(state: DashboardState, update: Update) -> DashboardState:
 
 
 def add_notice(state: DashboardState, notice: Notice) -> DashboardState:
-    """The state with one more notice; only the latest few are kept."""
-    return replace(state, notices=(*state.notices, notice)[-MOST_NOTICES:])
+    """The state with one more notice; only the latest `MAX_NOTICES` are kept."""
+    return replace(state, notices=(*state.notices, notice)[-MAX_NOTICES:])
 
 
 def _apply_end(state: DashboardState, event: Event) -> DashboardState:
@@ -125,13 +125,13 @@ def _apply_end(state: DashboardState, event: Event) -> DashboardState:
     return replace(
         state,
         active=MappingProxyType(still_active),
-        ended=(*state.ended, event)[-MOST_EVENTS:],
+        ended=(*state.ended, event)[-MAX_EVENTS:],
         ended_count=state.ended_count + 1,
     )
 
 
 def _apply_labels(state: DashboardState, update: SourceLabels) -> DashboardState:
-    """Labels that are gone must not linger until the next window."""
+    """Remove the scores of labels that are gone now, instead of with the next window."""
     source = state.sources.get(update.source.name)
     if source is None or source.heard is None:
         return state
@@ -147,7 +147,7 @@ def _apply_to_source(
         case WindowHeard():
             past = PastWindow(update.level_dbfs, any(score.active for score in update.scores))
             return replace(
-                source, online=True, reason="", heard=update, past=(*source.past, past)[-MOST_PAST_WINDOWS:]
+                source, online=True, reason="", heard=update, past=(*source.past, past)[-MAX_PAST_WINDOWS:]
             )
         case SourceAvailability(_, online, reason, failed):
             heard = source.heard if online else None

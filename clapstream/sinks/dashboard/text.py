@@ -1,41 +1,42 @@
-"""Lines of text for the dashboard: bars, durations, ends that meet the margins. No state in here."""
+"""Building blocks of text for the dashboard: bars, durations, times, lines cut to their place."""
 
 from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from rich.cells import cell_len
+from rich.table import Table
 from rich.text import Text
 
-TRACK = "grey23"
+from clapstream.sinks.dashboard.style import TRACK
 
 _FILLED, _EMPTY = "▆", "▁"
-"""Not the full block: the gap keeps the bars of neighbouring rows apart. Both can be told without colour."""
-
+"""Not the full block: the gap separates the bars of adjacent rows. They differ in shape, not only in colour."""
 
 _OF_ONE_WIDTH = dict.fromkeys((0xFE0E, 0xFE0F, *range(0x1F3FB, 0x1F400))) | {
     0x1F1E6 + index: letter for index, letter in enumerate(string.ascii_uppercase)
 }
-"""Variation selectors and skin tones are left out, flags become letters: terminals disagree about their width."""
+"""Terminals disagree about their width: variation selectors and skin tones are removed, flags become letters."""
 
 
 def bar(fraction: float, columns: int, colour: str, marks: Mapping[int, tuple[str, str]]) -> Text:
-    """A bar of `columns` cells, with styled characters standing at some of them."""
+    """A bar of `columns` cells; `marks` are styled characters that replace some of them."""
     filled = round(min(max(fraction, 0.0), 1.0) * columns)
     cells = [(_FILLED, colour) if cell < filled else (_EMPTY, TRACK) for cell in range(columns)]
     return runs([marks.get(index, cell) for index, cell in enumerate(cells)])
 
 
 def runs(cells: Sequence[tuple[str, str]]) -> Text:
-    """Text of styled characters; neighbours of one style become one run, which is far less to draw."""
+    """Text of styled characters; adjacent ones of the same style become one run, which is much faster to draw."""
     by_style = itertools.groupby(cells, key=lambda cell: cell[1])
     return Text.assemble(*(("".join(character for character, _ in run), style) for style, run in by_style))
 
 
 def cell_at(fraction: float, columns: int) -> int:
-    """The cell of a bar in which a fraction lies."""
+    """The cell of a bar of `columns` cells that a fraction falls into."""
     return min(int(fraction * columns), columns - 1)
 
 
@@ -50,26 +51,35 @@ def duration(seconds: float) -> str:
 
 
 def clock_time(at: datetime, now: datetime) -> str:
-    """Local time, or the date where it was not today: always eight cells."""
+    """The time in the time zone of `now`, or the date if it was not today; always eight cells."""
     local = at.astimezone(now.tzinfo)
     return f"{local:%H:%M:%S}" if local.date() == now.date() else f"{local:%b %d}".rjust(8)
 
 
-def spread(left: Text, right: Text, width: int) -> Text:
-    """`left` and `right` at both ends of a line; what does not fit is cut from `left`."""
-    room = width - right.cell_len
-    left = fit(left, room)
-    return fit(Text.assemble(left, " " * (room - left.cell_len), right), width)
+def two_columns(rows: Iterable[tuple[Text, Text]]) -> Table:
+    """Rows with text at both ends; the left text is cut if they do not fit."""
+    table = Table.grid(expand=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for left, right in rows:
+        table.add_row(left, right)
+    return table
 
 
-def fit(line: Text, width: int) -> Text:
-    """A copy of the line in at most `width` cells, with an ellipsis where it was cut."""
-    line = line.copy()
-    line.no_wrap = True
-    line.truncate(max(width, 0), overflow="ellipsis")
-    return line
+def joined(lines: Iterable[Text]) -> Text:
+    """The lines as one text; those that are too long for their place are cut."""
+    text = Text("\n").join(lines)
+    text.no_wrap = True
+    text.overflow = "ellipsis"
+    return text
+
+
+def name_columns(names: Iterable[str], width: int) -> int:
+    """The cells that names get in lines of `width` cells: those of the longest, up to a third."""
+    longest = max((cell_len(name) for name in names), default=0)
+    return min(max(longest, 10), max(width // 3, 6))
 
 
 def one_line(text: str) -> str:
-    """Text that cannot move the cursor, and whose width all terminals agree about."""
+    """The text without control characters, and without those whose width terminals disagree about."""
     return "".join(character if character.isprintable() else " " for character in text.translate(_OF_ONE_WIDTH))

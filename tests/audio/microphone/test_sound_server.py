@@ -357,7 +357,7 @@ class TestDevicesCommand:
         assert {found[each]["system"] for each in ("mic_kitchen", "room.monitor")} == {kind}
         table = self.run().stdout.splitlines()
         assert any(line.split()[:4] == ["*", "mic_kitchen", "Küche", "links"] for line in table)
-        assert any("room.monitor" in line and "monitor: hears what is played" in line for line in table)
+        assert any("room.monitor" in line and "monitor: records what is played" in line for line in table)
         assert sum(line.startswith("*") for line in table) == 1
 
     @pytest.mark.slow

@@ -16,8 +16,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from support.sources import KITCHEN
 
-from clapstream.sinks.dashboard.sink import DashboardSink, export_svg
-from clapstream.sinks.dashboard.terminal import encodable
+from clapstream.sinks.dashboard.encoding import encodable
+from clapstream.sinks.dashboard.sink import DashboardSink
+from clapstream.sinks.dashboard.svg import export_svg
 from clapstream.sinks.dashboard.text import one_line
 from clapstream.updates import LabelInfo, LabelScore, WindowHeard
 
@@ -28,7 +29,7 @@ DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
 
 
 class Terminal(io.StringIO):
-    """A terminal that takes everything."""
+    """A terminal that accepts all output."""
 
     def isatty(self) -> bool:
         return True
@@ -85,7 +86,7 @@ def run_and_close(sink: DashboardSink) -> None:
     asyncio.run(main())
 
 
-def test_it_draws_what_it_is_offered_and_leaves_the_terminal_as_it_was() -> None:
+def test_it_draws_updates_and_restores_the_terminal() -> None:
     terminal = Terminal()
     sink = sink_on(terminal)
 
@@ -104,16 +105,16 @@ def test_it_draws_what_it_is_offered_and_leaves_the_terminal_as_it_was() -> None
     drawn = terminal.getvalue()
     assert drawn.index(ENTER_ALTERNATE_SCREEN) < drawn.index("0.81") < drawn.index(LEAVE_ALTERNATE_SCREEN)
     assert SHOW_CURSOR in drawn
-    assert "0.79" in drawn.partition(LEAVE_ALTERNATE_SCREEN)[2], "the last picture stays"
+    assert "0.79" in drawn.partition(LEAVE_ALTERNATE_SCREEN)[2], "the last picture must stay"
 
 
-def test_nothing_heard_nothing_left_behind() -> None:
+def test_no_picture_stays_if_nothing_was_heard() -> None:
     terminal = Terminal()
     run_and_close(sink_on(terminal))
     assert "kitchen" not in terminal.getvalue().partition(LEAVE_ALTERNATE_SCREEN)[2]
 
 
-def test_offers_before_and_after_the_run_are_harmless() -> None:
+def test_updates_before_and_after_the_run_are_accepted() -> None:
     sink = sink_on(Terminal())
     sink.offer(heard())
     run_and_close(sink)
@@ -135,7 +136,7 @@ def test_the_clock_goes_on_without_updates() -> None:
     asyncio.run(main())
 
 
-def test_log_lines_for_terminals_are_held_back_and_warnings_shown() -> None:
+def test_log_lines_are_kept_off_the_terminal_and_warnings_are_shown() -> None:
     terminal, log_terminal, log_file = Terminal(), Terminal(), io.StringIO()
     sink = sink_on(terminal)
     root = logging.getLogger()
@@ -162,7 +163,7 @@ def test_log_lines_for_terminals_are_held_back_and_warnings_shown() -> None:
         root.handlers[:] = before
 
 
-def test_a_blocked_terminal_blocks_nobody_else() -> None:
+def test_a_blocked_terminal_does_not_block_updates() -> None:
     terminal = BlockedTerminal()
     sink = sink_on(terminal)
 
@@ -179,12 +180,12 @@ def test_a_blocked_terminal_blocks_nobody_else() -> None:
     terminal.released.set()
 
 
-def test_a_terminal_that_went_away_ends_the_drawing_only(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_closed_terminal_ends_only_the_drawing(caplog: pytest.LogCaptureFixture) -> None:
     sink = sink_on(LostTerminal())
 
     async def main() -> None:
         running = asyncio.create_task(sink.run())
-        await until(lambda: "its terminal is gone" in caplog.text)
+        await until(lambda: "dashboard stopped" in caplog.text)
         sink.offer(heard())
         await asyncio.sleep(0)
         assert not running.done()
@@ -197,7 +198,7 @@ def test_a_terminal_that_went_away_ends_the_drawing_only(caplog: pytest.LogCaptu
     asyncio.run(main())
 
 
-def test_a_mistake_in_drawing_is_raised() -> None:
+def test_an_exception_in_drawing_is_raised() -> None:
     def broken() -> datetime:
         raise ZeroDivisionError
 
@@ -239,14 +240,14 @@ def test_a_terminal_without_unicode() -> None:
 
 
 @given(st.text(), st.sampled_from(["ascii", "latin-1", "cp437", "euc_jp", "gb18030"]))
-def test_what_an_encoding_lacks_is_replaced_cell_by_cell(text: str, encoding: str) -> None:
+def test_characters_that_an_encoding_lacks_are_replaced_cell_by_cell(text: str, encoding: str) -> None:
     line = one_line(text)
     shown = encodable(line, encoding)
     shown.encode(encoding)
     assert cell_len(shown) == cell_len(line)
 
 
-def test_svg_fetches_nothing(tmp_path: Path) -> None:
+def test_the_svg_loads_nothing_from_the_network(tmp_path: Path) -> None:
     sink = sink_on(Terminal())
     sink.offer(heard())
     export_svg(sink.state, tmp_path / "picture.svg", now=NOW)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from support.sources import KITCHEN
 
 from clapstream.sinks.dashboard.state import (
-    MOST_EVENTS,
-    MOST_NOTICES,
-    MOST_PAST_WINDOWS,
+    MAX_EVENTS,
+    MAX_NOTICES,
+    MAX_PAST_WINDOWS,
     PEAK_WINDOWS,
     DashboardState,
     Notice,
@@ -70,7 +70,7 @@ def test_a_window_brings_a_source_online() -> None:
     assert state.sources["yard"].online is None
 
 
-def test_a_state_is_never_changed_in_place() -> None:
+def test_a_state_is_immutable() -> None:
     before = empty("kitchen")
     fold(before, heard(), EventStarted(event()), SourceListening(KITCHEN, False))
     assert before == empty("kitchen")
@@ -89,27 +89,27 @@ def test_an_event_moves_from_active_to_ended() -> None:
     assert state.ended_count == 1
 
 
-def test_a_lost_source_shows_why_and_nothing_old() -> None:
+def test_an_offline_source_has_a_reason_and_no_old_scores() -> None:
     state = fold(empty("kitchen"), heard(), SourceAvailability(KITCHEN, False, "unplugged"))
     source = state.sources["kitchen"]
     assert (source.online, source.reason, source.heard) == (False, "unplugged", None)
     assert fold(state, heard()).sources["kitchen"].reason == ""
 
 
-def test_switching_off_shows_nothing_old() -> None:
+def test_a_source_that_is_switched_off_has_no_old_scores() -> None:
     state = fold(empty("kitchen"), heard(), SourceListening(KITCHEN, False))
     assert state.sources["kitchen"].heard is None
     assert fold(state, SourceListening(KITCHEN, True)).sources["kitchen"].listening
 
 
-def test_removed_labels_vanish_at_once() -> None:
+def test_removed_labels_disappear_at_once() -> None:
     state = fold(empty("kitchen", "yard"), heard(), SourceLabels(KITCHEN, (BELL,)))
     window = state.sources["kitchen"].heard
     assert window is not None
     assert [score.label for score in window.scores] == [BELL]
 
 
-def test_the_peak_holds_for_some_windows_only() -> None:
+def test_the_peak_is_that_of_the_latest_windows() -> None:
     loud = fold(empty("kitchen"), heard(level_dbfs=-3.0), *[heard()] * (PEAK_WINDOWS - 1))
     assert loud.sources["kitchen"].peak_dbfs == -3.0
     assert fold(loud, heard()).sources["kitchen"].peak_dbfs == -40.0
@@ -120,16 +120,16 @@ def test_diagnostics_are_kept() -> None:
     assert fold(empty("kitchen"), diagnostics).sources["kitchen"].diagnostics == diagnostics
 
 
-def test_it_does_not_grow_for_ever() -> None:
+def test_its_size_is_limited() -> None:
     state = empty("kitchen")
-    for number in range(MOST_EVENTS + 50):
+    for number in range(MAX_EVENTS + 50):
         state = fold(state, heard(), EventStarted(event(number)), EventEnded(ended(event(number))))
         state = add_notice(state, Notice(START, False, str(number)))
-    assert len(state.sources["kitchen"].past) == MOST_PAST_WINDOWS
-    assert len(state.ended) == MOST_EVENTS
-    assert len(state.notices) == MOST_NOTICES
-    assert state.ended_count == MOST_EVENTS + 50
-    assert state.notices[-1].text == str(MOST_EVENTS + 49)
+    assert len(state.sources["kitchen"].past) == MAX_PAST_WINDOWS
+    assert len(state.ended) == MAX_EVENTS
+    assert len(state.notices) == MAX_NOTICES
+    assert state.ended_count == MAX_EVENTS + 50
+    assert state.notices[-1].text == str(MAX_EVENTS + 49)
 
 
 infos = st.sampled_from([SourceInfo.of("a"), SourceInfo.of("b")])
@@ -145,7 +145,7 @@ updates = st.one_of(
 
 @given(st.lists(updates, max_size=30))
 def test_any_order_of_updates(sequence: list[Update]) -> None:
-    """Ends without a start, labels that vanish, sources nobody announced: all are taken as they come."""
+    """Ends without a start, removed labels and unknown sources are all accepted."""
     state = fold(empty("a"), *sequence)
     assert state.ended_count == sum(isinstance(update, EventEnded) for update in sequence)
     if sequence and isinstance(sequence[-1], EventEnded):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support.sources import KITCHEN, YARD
 
+from clapstream.sinks.dashboard.layout import render
 from clapstream.sinks.dashboard.state import DashboardState, Notice, add_notice, apply, initial_state
 from clapstream.sinks.dashboard.text import bar, clock_time, duration
-from clapstream.sinks.dashboard.view import render
 from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.updates import (
     Event,
@@ -83,7 +83,7 @@ def test_a_picture_fills_the_terminal_exactly(sources: list[str], size: tuple[in
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("sources", [["kitchen"], ["kitchen", "yard", "porch"]])
-def test_everything_is_there(sources: list[str], size: tuple[int, int]) -> None:
+def test_every_part_is_shown(sources: list[str], size: tuple[int, int]) -> None:
     rows = lines(build(sources), *size)
     header = rows[0]
     for part in ("clapstream", "home", "bundled", "cpu bf16", "27 ms", "mqtt online", "14:00:00"):
@@ -99,7 +99,7 @@ def test_everything_is_there(sources: list[str], size: tuple[int, int]) -> None:
     assert f"{len(sources)} ended" in text
 
 
-def test_a_label_with_its_bar_its_thresholds_and_how_long_it_goes_on() -> None:
+def test_a_label_has_a_bar_its_thresholds_and_the_duration_of_its_event() -> None:
     row = row_with(lines(build(["kitchen"])), "● dog barking  ").strip("│ ")
     name, _, rest = row.partition("▆")
     cells = ("▆" + rest)[: rest.index("  ") + 1]
@@ -110,7 +110,7 @@ def test_a_label_with_its_bar_its_thresholds_and_how_long_it_goes_on() -> None:
     assert cells.rindex("▆") + 1 == round(0.87 * len(cells))
 
 
-def test_what_is_active_is_shown_even_when_others_score_higher() -> None:
+def test_an_active_label_is_shown_even_if_others_score_higher() -> None:
     state = apply(build(["kitchen", "yard", "porch"]), heard("yard", score=0.001))
     assert "0.00" in "\n".join(lines(state))
 
@@ -118,15 +118,15 @@ def test_what_is_active_is_shown_even_when_others_score_higher() -> None:
 @pytest.mark.parametrize(
     ("update", "status", "explanation"),
     [
-        (SourceAvailability(KITCHEN, False, "unplugged"), "● lost", "unplugged; trying again"),
-        (SourceAvailability(KITCHEN, False, "ended"), "● ended", "nothing more to hear"),
+        (SourceAvailability(KITCHEN, False, "unplugged"), "● offline", "unplugged; retrying"),
+        (SourceAvailability(KITCHEN, False, "ended"), "● ended", "there is no more sound"),
         (SourceListening(KITCHEN, False), "● switched off", "the source is closed until it is switched on"),
         (SourceDiagnostics(KITCHEN, 20.0, 9, 0, 0, 0, silent=True), "● silent: muted?", "dog barking"),
         (heard("kitchen", partial=True), "● listening, first window filling", "dog barking"),
         (replace(heard("kitchen"), gated=True), "● listening, quiet", "dog barking"),
     ],
 )
-def test_how_a_source_is(update: SourceAvailability, status: str, explanation: str) -> None:
+def test_the_status_of_a_source(update: SourceAvailability, status: str, explanation: str) -> None:
     rows = lines(apply(build(["kitchen"]), update))
     assert f"kitchen {status}" in rows[1]
     assert explanation in "\n".join(rows)
@@ -135,20 +135,20 @@ def test_how_a_source_is(update: SourceAvailability, status: str, explanation: s
 def test_before_the_first_window() -> None:
     state = initial_state(node="home", model="bundled", device="auto", sources=[KITCHEN], broker="b")
     text = "\n".join(lines(state))
-    for part in ("kitchen ● starting", "waiting for the first window", "nothing so far", "mqtt connecting"):
+    for part in ("kitchen ● starting", "waiting for the first window", "no events yet", "mqtt connecting"):
         assert part in text
 
 
-def test_windows_that_stay_away_are_noticed() -> None:
+def test_missing_windows_are_shown() -> None:
     later = NOW + timedelta(seconds=90)
-    assert "kitchen ● nothing new for 1m 32s" in lines(build(["kitchen"]), now=later)[1]
+    assert "kitchen ● no new window for 1m 32s" in lines(build(["kitchen"]), now=later)[1]
 
 
-def test_no_broker_no_word_of_it() -> None:
+def test_without_a_broker_its_state_is_not_shown() -> None:
     assert "mqtt" not in lines(build(["kitchen"], broker=None))[0]
 
 
-def test_events_that_go_on_come_first_then_the_newest() -> None:
+def test_active_events_come_first_then_the_newest() -> None:
     state = build(["kitchen"])
     later = Event("x", KITCHEN, LABELS[2], 0.7, 0.7, ago(100), ago(50), 50.0)
     rows = lines(apply(state, EventEnded(later)))
@@ -156,14 +156,14 @@ def test_events_that_go_on_come_first_then_the_newest() -> None:
     assert found == sorted(found)
 
 
-def test_warnings_stand_at_the_bottom() -> None:
+def test_warnings_are_at_the_bottom() -> None:
     state = add_notice(build(["kitchen"]), Notice(ago(5), False, "broker away\nand more"))
     assert lines(state)[-1].rstrip() == " ▲ 13:59:55 broker away and more"
 
 
-def test_what_the_broker_refuses_and_what_is_lost_has_a_line() -> None:
+def test_refused_waiting_and_lost_messages_have_a_line() -> None:
     state = replace(build(["kitchen"]), broker_state="online", delivery=Delivery(waiting=1))
-    assert "mqtt:" not in "".join(lines(state)), "what is about to be published does not wait"
+    assert "mqtt:" not in "".join(lines(state)), "a message about to be published is not shown as waiting"
     lost = Delivery(waiting=12, refused=7, refused_topics={"a": "", "b": ""}, dropped_detections=5, lost_events=3)
     rows = lines(replace(state, delivery=lost))
     expected = " mqtt: 2 topics refused · 12 detections waiting · 5 detections dropped · 3 events not fired"
@@ -172,7 +172,7 @@ def test_what_the_broker_refuses_and_what_is_lost_has_a_line() -> None:
     assert lines(away)[-1].rstrip() == " mqtt: 1 detection waiting"
 
 
-def test_control_characters_do_not_get_through() -> None:
+def test_control_characters_are_removed() -> None:
     hostile = LabelInfo("\x1b[2Jdog\n", "dog", 0.6, 0.4)
     state = build(["kit\x1b[2Jchen"])
     state = apply(state, EventStarted(Event("x", SourceInfo.of("\x1b[H"), hostile, 0.9, 0.9, ago(1))))
@@ -208,19 +208,19 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_times_are_local_and_other_days_are_dates() -> None:
+def test_times_are_local_and_those_of_other_days_are_dates() -> None:
     assert clock_time(datetime(2026, 5, 1, 11, 30, tzinfo=UTC), NOW) == "13:30:00"
     assert clock_time(datetime(2026, 4, 30, 21, 59, tzinfo=UTC), NOW) == "  Apr 30"
 
 
 @pytest.mark.parametrize(("fraction", "filled"), [(-1.0, 0), (0.0, 0), (0.5, 5), (1.0, 10), (7.0, 10)])
-def test_bars_never_leave_their_frame(fraction: float, filled: int) -> None:
+def test_a_bar_never_exceeds_its_columns(fraction: float, filled: int) -> None:
     assert bar(fraction, 10, "red", {}).plain == "▆" * filled + "▁" * (10 - filled)
 
 
-def test_a_failed_source_says_why_and_is_not_tried_again() -> None:
+def test_a_failed_source_has_a_reason_and_is_not_retried() -> None:
     state = apply(build(["yard"]), SourceAvailability(YARD, False, "no such file", failed=True))
     picture = "\n".join(lines(state))
     assert "yard ● failed" in picture
     assert "no such file" in picture
-    assert "trying again" not in picture
+    assert "retrying" not in picture
