@@ -76,17 +76,14 @@ class Clapstream:
 
 
 class ClapstreamGraph:
-    """This project as its detector runs on a GPU: from sound to embedding in one piece, all of it in `embed`."""
+    """This project as the daemon runs it on a GPU: from sound to embedding in one piece, all of it in `embed`."""
 
     def __init__(self, checkpoint: Path, precision: str, device: torch.device) -> None:
-        from clapstream.config import LabelSet, LabelSettings, ModelSettings
-        from clapstream.inference.torch_engine import Detector
+        from benchmarks.model import load_embedder
+        from clapstream.config import ModelSettings
 
-        settings = ModelSettings.model_validate(
-            {"checkpoint": str(checkpoint), "device": str(device), "precision": precision}
-        )
-        labels = LabelSet(labels=(LabelSettings(name="a sound"),), background=("silence",))
-        self._detector = Detector(settings, labels, None)
+        settings = {"checkpoint": str(checkpoint), "device": str(device), "precision": precision}
+        self._embed = load_embedder(ModelSettings.model_validate(settings))
 
     def features(self, windows: Sequence[Floats]) -> Sequence[Floats]:
         return windows
@@ -95,7 +92,7 @@ class ClapstreamGraph:
         return window
 
     def embed(self, features: Sequence[Floats]) -> Floats:
-        return self._detector.embed(features)
+        return self._embed(features)
 
 
 class ReferenceFeatures:
