@@ -12,6 +12,8 @@ from clapstream.clap import ClapConfig, ClapFeatureExtractor, ClapModel, ClapTok
 from clapstream.clap.hub import BUNDLED, BUNDLED_DIRECTORY
 
 FULL_SIZE = "full-size"
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+BYTE_TOKENS = len(SPECIAL_TOKENS) + 256
 
 
 def find_checkpoint(name: str) -> Path:
@@ -22,24 +24,26 @@ def find_checkpoint(name: str) -> Path:
         return Path(name).resolve()
     directory = cache_directory() / FULL_SIZE
     if not (directory / "model.safetensors").is_file():
-        write_full_size(directory)
+        # As laion/clap-htsat-unfused.
+        extractor = ClapFeatureExtractor(truncation="rand_trunc", frequency_min=50)
+        write_random_checkpoint(directory, ClapConfig(), extractor)
     return directory
 
 
-def write_full_size(directory: Path) -> None:
-    """The geometry and settings of laion/clap-htsat-unfused, with random weights."""
+def write_random_checkpoint(directory: Path, config: ClapConfig, extractor: ClapFeatureExtractor) -> None:
+    """Write random weights of that geometry, and a tokenizer of `BYTE_TOKENS` tokens."""
     torch.manual_seed(0)
     directory.mkdir(parents=True, exist_ok=True)
-    model = ClapModel(ClapConfig())
+    model = ClapModel(config)
     randomise(model)
-    ClapFeatureExtractor(truncation="rand_trunc", frequency_min=50).save_pretrained(directory)
-    random_tokenizer().save_pretrained(directory)
-    model.save_pretrained(directory)  # last: it tells that the rest is there
+    extractor.save_pretrained(directory)
+    byte_tokenizer().save_pretrained(directory)
+    model.save_pretrained(directory)  # last: its presence says that the rest is there
 
 
 @torch.no_grad()
 def randomise(model: torch.nn.Module) -> None:
-    """Keep activations of the order of one through all layers, and let every bias and statistic matter."""
+    """Draw weights that keep activations of the order of one through all layers; no bias is zero."""
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             parameter.normal_(0.0, parameter[0].numel() ** -0.5)
@@ -54,13 +58,14 @@ def randomise(model: torch.nn.Module) -> None:
             statistic.uniform_(200.0, 400.0)
 
 
-def random_tokenizer() -> ClapTokenizer:
-    """Byte-level BPE without merges: any text becomes ids, which is all that a speed test asks."""
+def byte_tokenizer() -> ClapTokenizer:
+    """Byte-level BPE without merges: it turns any text into ids, which is enough to measure speed."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
+    )
     backend.train_from_iterator([], trainer)
     backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     roles = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.peers import ReferenceFeatures
+from benchmarks.sounds import windows
+
 
 class Tower(torch.nn.Module):
     """Features to embeddings, with nothing else going in or out."""
@@ -44,7 +47,7 @@ def export(checkpoint: Path, path: Path, batch: int) -> None:
 
     transformers.logging.set_verbosity_error()
     model = transformers.ClapAudioModelWithProjection.from_pretrained(checkpoint).eval()
-    features = torch.randn(batch, 1, 1001, model.config.num_mel_bins)
+    features = ReferenceFeatures(checkpoint).features(windows(batch))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

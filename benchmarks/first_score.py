@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path, help="directory of label embeddings")
     parser.add_argument("sound", type=Path, help="a window, as numpy keeps it")
     options = parser.parse_args()
-    logging.disable(logging.WARNING)  # random weights tell no labels apart
+    logging.disable(logging.WARNING)  # labels hardly differ for random weights
     (clapstream if options.what == "clapstream" else transformers)(options.checkpoint, options.cache, options.sound)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, flush=True)
     sys.stdout.close()
@@ -32,18 +32,15 @@ def clapstream(checkpoint: Path, cache: Path, sound: Path) -> None:
     with fast_imports():
         import numpy as np
 
+        from benchmarks.model import Model
         from clapstream.config import ModelSettings, load_settings
-        from clapstream.inference.labels import LabelEmbedder
-        from clapstream.inference.scoring import WindowScorer
-        from clapstream.inference.torch_engine import TorchEngine
 
-    model = ModelSettings(checkpoint=str(checkpoint))
-    labels = LabelEmbedder(model, cache).listened_labels(load_settings(None).labels)
-    WindowScorer(TorchEngine(model, cache), labels).score([np.load(sound)])
+    model = Model(ModelSettings(checkpoint=str(checkpoint)), load_settings(None).labels, cache)
+    model.score([np.load(sound)])
 
 
 def transformers(checkpoint: Path, cache: Path, sound: Path) -> None:
-    """Import, load the same checkpoint, and compare a window with one ready-made embedding."""
+    """Import, load the same checkpoint, and embed a window."""
     import numpy as np
     import torch
     from transformers import ClapFeatureExtractor, ClapModel

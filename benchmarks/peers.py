@@ -76,16 +76,14 @@ class Clapstream:
 
 
 class ClapstreamGraph:
-    """This project as its detector runs on a GPU: from sound to embedding in one piece, all of it in `embed`."""
+    """This project as the daemon runs it on a GPU: from sound to embedding in one piece, all of it in `embed`."""
 
     def __init__(self, checkpoint: Path, precision: str, device: torch.device) -> None:
+        from benchmarks.model import load_embedder
         from clapstream.config import ModelSettings
-        from clapstream.inference.torch_engine import TorchEngine
 
-        settings = ModelSettings.model_validate(
-            {"checkpoint": str(checkpoint), "device": str(device), "precision": precision}
-        )
-        self._engine = TorchEngine(settings, None)
+        settings = {"checkpoint": str(checkpoint), "device": str(device), "precision": precision}
+        self._embed = load_embedder(ModelSettings.model_validate(settings))
 
     def features(self, windows: Sequence[Floats]) -> Sequence[Floats]:
         return windows
@@ -94,7 +92,7 @@ class ClapstreamGraph:
         return window
 
     def embed(self, features: Sequence[Floats]) -> Floats:
-        return self._engine.embed(features).windows
+        return self._embed(features)
 
 
 class ReferenceFeatures:

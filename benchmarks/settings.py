@@ -41,7 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers", nargs="+", default=None, metavar="PEER", help="only these, such as 'openvino bf16'"
     )
-    parser.add_argument("--no-start", action="store_true", help="leave out the time from start to first score")
+    parser.add_argument(
+        "--start-rounds", type=int, default=3, help="how often to time the start to the first score"
+    )
+    parser.add_argument("--no-start", dest="start_rounds", action="store_const", const=0, help="do not time it")
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results", help="where table and picture go"
     )

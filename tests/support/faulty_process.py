@@ -1,6 +1,7 @@
-"""`clapstream` as a user starts it, except that its model does what the test writes into a file: a faulty device.
+"""`clapstream` as a user starts it, except that its model fails as the test writes into a file.
 
-`hang` never returns from a batch, `crash` raises, `slow SECONDS` takes at least so long; an empty file is no fault.
+`hang` never returns from a batch, `crash` raises, `slow SECONDS` takes at least that long.
+An empty file is no fault.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ FAULT_VARIABLE = "CLAPSTREAM_FAULT"
 
 
 class FaultyEngine(TorchEngine):
-    """The real one on a device with moods."""
+    """The real engine with the fault that the file asks for."""
 
     def embed(
         self, windows: Sequence[NDArray[np.float32]], positions: Sequence[StreamPosition] | None = None
     ) -> Embeddings:
-        """Embed as usual, after the fault."""
+        """Embed as the real one does, after the fault."""
         fault, _, seconds = Path(os.environ[FAULT_VARIABLE]).read_text(encoding="utf-8").partition(" ")
         if fault == "hang":
             time.sleep(3600.0)
@@ -41,5 +42,5 @@ class FaultyEngine(TorchEngine):
 
 
 if __name__ == "__main__":
-    build.TorchEngine = FaultyEngine  # type: ignore[misc]
+    build.TorchEngine = FaultyEngine  # type: ignore[attr-defined]
     sys.exit(main())

@@ -26,7 +26,7 @@ class PseudoTerminal:
         if self._pid == 0:
             try:
                 fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-                os.execvpe(command[0], command, environment)
+                os.execvpe(command[0], list(command), environment)
             finally:
                 os._exit(127)
 
