@@ -59,6 +59,13 @@ class MqttSettings(Section):
     tls: Annotated[TlsSettings | None, BeforeValidator(tls_or_none)] = None
     spool: Annotated[SpoolSettings, BeforeValidator(defaults_when_empty)] = SpoolSettings()
 
+    @field_validator("websocket_path")
+    @classmethod
+    def _check_websocket_path(cls, path: str, info: ValidationInfo) -> str:
+        if info.data.get("transport") == "tcp" and path != cls.model_fields["websocket_path"].default:
+            raise ValueError("needs transport: websockets, and transport is tcp; change it, or leave the path out")
+        return path
+
     @property
     def address(self) -> str:
         """Host and port, as messages show them."""

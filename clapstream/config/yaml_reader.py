@@ -1,9 +1,8 @@
-"""YAML read with suspicion: a configuration file is refused with a reason, never half understood.
+"""Reads YAML into plain values, with the line of each, so that problems can name it.
 
-PyYAML's safe loader still expands a few lines of aliases into gigabytes, lets the last of two equal keys win,
-recurses as deep as the text is nested and turns `1:30` into 90, `no` into false and `2024-01-01` into a date. Here
-size, depth and the number of values are bounded, duplicate keys are problems, and only the JSON types exist.
-Values may hold environment variables (`${NAME}`), keys may not.
+PyYAML's safe loader lets the last of two equal keys win, expands a few lines of aliases into gigabytes and turns
+`1:30` into 90, `no` into false and `2024-01-01` into a date. Here equal keys are problems, the number of values is
+limited, and only the JSON types exist. Values may hold environment variables (`${NAME}`), keys may not.
 """
 
 from __future__ import annotations
@@ -18,10 +17,8 @@ from clapstream.config.environment import VariableError, expand_variables
 from clapstream.config.plain_values import number_or_text, plain_value
 from clapstream.config.yaml_errors import explain_syntax_error
 
-LARGEST_FILE_BYTES = 256 * 1024
-DEEPEST_NESTING = 20
 MOST_VALUES = 20_000
-"""Values after the expansion of aliases: thousands of labels fit, a YAML bomb does not."""
+"""Values after the expansion of aliases: enough for thousands of labels."""
 
 Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 Location = tuple[str | int, ...]
@@ -46,48 +43,40 @@ class Document:
 
 
 def read_yaml(path: Path, environment: Mapping[str, str]) -> Document:
-    """Read a YAML file; raises `UnreadableError` for anything that is not a small, sane, single YAML document."""
+    """Read a YAML file; raises `UnreadableError` for what is not one YAML document in UTF-8."""
     return parse_yaml(_read_text(path), environment)
 
 
 def parse_yaml(text: str, environment: Mapping[str, str]) -> Document:
     """Parse YAML text; raises `UnreadableError` (see `read_yaml`)."""
-    node, fault = _compose(text)
-    if fault:  # not raised where it was found: PyYAML's error, which quotes the file, would be its context
-        raise UnreadableError(fault)
-    return Document() if node is None else _Builder(environment).build(node)
+    try:
+        node, fault = _compose(text)
+        if not fault:
+            return Document() if node is None else _Builder(environment).build(node)
+    except RecursionError:  # also for an alias inside what it stands for
+        fault = "is nested too deeply"
+    raise UnreadableError(fault)  # outside of `except`: PyYAML's error, which quotes the file, would be its context
 
 
 def _compose(text: str) -> tuple[yaml.Node | None, str]:
-    """The root node, or what is wrong with the text; raises `UnreadableError` where it is too deep."""
+    """The root node, or what is wrong with the text."""
     try:
-        _refuse_deep_nesting(text)
         return yaml.compose(text, Loader=_Loader), ""
     except yaml.MarkedYAMLError as error:
         return None, explain_syntax_error(error, text)
     except yaml.reader.ReaderError as error:
         return None, f"has a character that YAML forbids (U+{error.character:04X})"
-    except (ValueError, OverflowError) as error:  # PyYAML lets these through for "\U00110000" and %YAML 9...9
-        return None, f"is not valid YAML: {error}"
 
 
 def _read_text(path: Path) -> str:
-    """Text of a regular file, at most `LARGEST_FILE_BYTES` of UTF-8."""
     try:
-        if path.is_dir():
-            raise UnreadableError("is a directory; a YAML file is needed")
-        if path.exists() and not path.is_file():
-            raise UnreadableError("is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE_BYTES + 1)
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise UnreadableError("does not exist") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UnreadableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > LARGEST_FILE_BYTES:
-        raise UnreadableError(f"is larger than {LARGEST_FILE_BYTES // 1024} KiB")
-    try:
-        return content.decode("utf-8-sig")
+    except IsADirectoryError as error:
+        raise UnreadableError("is a directory; a YAML file is needed") from error
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UnreadableError(f"is not UTF-8 text (byte {error.start})") from error
 
@@ -102,22 +91,6 @@ _PLAIN_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2
 """What the composer gives to values without a tag of their own."""
 
 
-def _refuse_deep_nesting(text: str) -> None:
-    """Walk the events, which needs no recursion, before the composer recurses over them."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST_NESTING:
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            raise UnreadableError(f"line {line}: {_TOO_DEEP}")
-
-
-_TOO_DEEP = f"nested deeper than {DEEPEST_NESTING} levels"
-
-
 class _Builder:
     """Turns composed nodes into plain values, counting what aliases expand to."""
 
@@ -128,13 +101,11 @@ class _Builder:
         self._from_environment: set[Location] = set()
 
     def build(self, node: yaml.Node) -> Document:
-        """Document of a root node; raises `UnreadableError` when it is too large or too deep."""
+        """Document of a root node; raises `UnreadableError` when it has too many values."""
         return Document(self._value(node, ()), self._lines, self._problems, self._from_environment)
 
     def _value(self, node: yaml.Node, location: Location) -> Value:
         self._lines[location] = node.start_mark.line + 1
-        if len(location) > DEEPEST_NESTING:  # an alias inside of what it stands for
-            raise UnreadableError(f"line {node.start_mark.line + 1}: {_TOO_DEEP}")
         if len(self._lines) > MOST_VALUES:
             raise UnreadableError(f"has more than {MOST_VALUES} values (aliases count as often as they are used)")
         if node.tag not in _PLAIN_TAGS:
@@ -144,7 +115,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*location, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)  # the third and last kind
-        return self._scalar(self._whole(node.value, location), location, plain=node.style is None)
+        return self._scalar(_joined(node.value), location, plain=node.style is None)
 
     def _scalar(self, text: str, location: Location, *, plain: bool) -> Value:
         """What a word means. A variable may hold a number even in quotes, which { } and [ ] ask for."""
@@ -165,7 +136,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._problems.append((location, f"line {key_node.start_mark.line + 1}: a key must be a word"))
                 continue
-            key = self._whole(key_node.value, location)
+            key = _joined(key_node.value)
             here = (*location, key)
             if key in mapping:
                 repeated, first = key_node.start_mark.line + 1, self._lines[here]
@@ -174,13 +145,10 @@ class _Builder:
             mapping[key] = self._value(value_node, here)
         return mapping
 
-    def _whole(self, text: str, location: Location) -> str:
-        """Text in which two halves of a character, as JSON escapes them, are one; a single half is a problem."""
-        try:
-            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-        except UnicodeDecodeError:
-            self._problems.append((location, "holds half of a character (an escape from \\uD800 to \\uDFFF)"))
-            return text.encode(errors="replace").decode()
+
+def _joined(text: str) -> str:
+    """Text in which the two escapes of one character, as JSON writes an emoji, are one character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _explain_tag(tag: str) -> str:

@@ -295,6 +295,8 @@ class TestMqtt:
             ("{password_file: clapstream.yaml}", "mqtt.password_file", "without a username"),
             ("{username: a, password_file: nowhere}", "mqtt.password_file", "does not exist"),
             ("{spool: {max_messages: -1}}", "mqtt.spool.max_messages", "at least 0"),
+            ("{websocket_path: /ws}", "mqtt.websocket_path", "needs transport: websockets, and transport is tcp"),
+            ("{websocket_path: ws, transport: websockets}", "mqtt.websocket_path", "must be a path"),
         ],
     )
     def test_mistakes(self, tmp_path: Path, mqtt: str, field: str, message: str) -> None:
@@ -311,6 +313,14 @@ class TestMqtt:
         assert tls("{ca_file: null, cert_file: null, key_file: null}") is None
         assert tls("{ca_file: system}") == TlsSettings(ca_file=None)
         assert tls("{ca_file: clapstream.yaml}") == TlsSettings(ca_file=tmp_path / "clapstream.yaml")
+
+    def test_a_path_is_for_websockets_and_the_default_may_be_written_out(self, tmp_path: Path) -> None:
+        for mqtt, path in (
+            ("{transport: websockets, websocket_path: /ws}", "/ws"),
+            ("{transport: tcp, websocket_path: /mqtt}", "/mqtt"),
+        ):
+            settings = load(tmp_path, f"mqtt: {mqtt}")
+            assert settings.mqtt is not None and settings.mqtt.websocket_path == path
 
     def test_protocol_as_a_number(self, tmp_path: Path) -> None:
         mqtt = load(tmp_path, "mqtt: {protocol: 5}").mqtt

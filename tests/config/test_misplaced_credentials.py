@@ -99,7 +99,7 @@ MAPPING = "write mqtt: {host: HOST, port: 1883, username: USER, password_file: F
         ("mqtt: {username: !hunter2!a b}", "put text that begins with ! in quotes"),
         ("mqtt: {username: !secret hunter2}", "!secret is not known here; write ${NAME}"),
         ("mqtt: {username: @hunter2}", "no value can begin with @"),
-        ("a: &hunter2 1\nb: &hunter2 2\nc: @", "no value can begin with @"),
+        ("a: &hunter2 1\nb: &hunter2 2", "two values have the same anchor; put text that begins with & in quotes"),
         (f"mqtt: {URL}: 1", "is not valid YAML"),
         (f'mqtt: "{URL}', "is not valid YAML"),
         (f"mqtt:\n\t- {URL}", "a tab is used"),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from clapstream.config.yaml_reader import LARGEST_FILE_BYTES, UnreadableError, parse_yaml, read_yaml
+from clapstream.config.yaml_reader import UnreadableError, parse_yaml, read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
@@ -36,17 +36,14 @@ def test_what_words_mean(text: str, value: object) -> None:
     ("text", "reason"),
     [
         (BOMB, "more than 20000 values"),
-        ("[" * 5000, "nested deeper than 20 levels"),
-        ("a: &a [*a]", "nested deeper than 20 levels"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: &a [*a]", "nested too deeply"),
         ("sources:\n\t- name: a", "line 2: a tab"),
         ("a: [1,\n\t2]", "line 2: a tab"),
         ("a: b: c", "line 1, column 5"),
         ("a: *nobody", "undefined alias"),
         ("a: 1\n---\nb: 2", "line 2"),
         ("a: \0", "U+0000"),
-        ('a: "\\U00110000"', "not valid YAML"),
-        ('a: "\\UFFFFFFFF"', "not valid YAML"),
-        ("%YAML 1." + "9" * 5000 + "\n--- a", "not valid YAML"),
     ],
 )
 def test_what_is_refused(text: str, reason: str) -> None:
@@ -63,8 +60,6 @@ def test_what_is_refused(text: str, reason: str) -> None:
         ("a: {[1]: 2}", ("a",), "a key must be a word"),
         ("a: !!python/object:os.system x", ("a",), "YAML tag"),
         ("a: !x {b: 1}", ("a",), "YAML tag"),
-        ('a: {b: "x\\ud83d"}', ("a", "b"), "half of a character"),
-        ('a: {"\\udd14": 1}', ("a",), "half of a character"),
     ],
 )
 def test_what_is_left_out_and_said(text: str, location: tuple[str | int, ...], reason: str) -> None:
@@ -79,16 +74,13 @@ def test_lines_of_values() -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    binary, large = tmp_path / "binary", tmp_path / "large"
+    binary = tmp_path / "binary"
     binary.write_bytes(b"\x80\x81")
-    large.write_bytes(b"#" * (LARGEST_FILE_BYTES + 1))
     reasons = {
         tmp_path: "is a directory",
         tmp_path / "missing": "does not exist",
-        tmp_path / "a\0b": "cannot be read",
-        Path("/dev/null"): "not a regular file",
+        binary / "below": "cannot be read: Not a directory",
         binary: "not UTF-8",
-        large: "larger than 256 KiB",
     }
     for path, reason in reasons.items():
         with pytest.raises(UnreadableError, match=reason):
