@@ -26,6 +26,7 @@ from clapstream.config import (
     SourceSettings,
     StreamSettings,
 )
+from clapstream.control import Command
 from clapstream.daemon.daemon import Daemon, Input
 from clapstream.daemon.listening_switches import ListeningSwitches
 from clapstream.inference.precision import DeviceError, choose_device
@@ -121,7 +122,7 @@ async def _listen(
             model=settings.model.checkpoint,
             version=__version__,
             state=state,
-            on_listening=daemon.set_listening,
+            on_command=functools.partial(_handle, daemon),
             on_state=None if view is None else view.set_broker_state,
             on_delivery=None if view is None else view.set_delivery,
         )
@@ -132,6 +133,10 @@ async def _listen(
         # What hangs may be what the crash was about, or a thread that the event loop waits for as it closes.
         leave_in_time(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
         raise
+
+
+def _handle(daemon: Daemon, command: Command) -> None:
+    daemon.set_listening(command.source, command.listening)
 
 
 def _load_detector(settings: Settings) -> Detector:

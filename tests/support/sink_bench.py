@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clapstream.config import MqttSettings
+from clapstream.control import Command
 from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.sink import MqttSink
@@ -39,7 +40,7 @@ class Bench:
     """A sink, what it told, and the broker's port."""
 
     def __init__(self, port: int, spool_path: Path | None = None, **options: Any) -> None:
-        self.commands: list[tuple[str, bool]] = []
+        self.commands: list[Command] = []
         self.states: list[str] = []
         self.deliveries: list[Delivery] = []
         labels = options.pop("labels", (DOG, DOORBELL))
@@ -53,7 +54,7 @@ class Bench:
             model="bundled",
             version="1.2.3",
             state=state,
-            on_listening=lambda source, listening: self.commands.append((source, listening)),
+            on_command=self.commands.append,
             on_state=self.states.append,
             on_delivery=self.deliveries.append,
             timeouts=timeouts,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clapstream.sinks.mqtt.commands import LISTENING
 from clapstream.sinks.mqtt.payloads import OFF, OFFLINE, ON, ONLINE
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import LabelInfo, SourceInfo
@@ -162,7 +163,7 @@ class _Entities:
             key="listening",
             name="listening",
             state_topic=self._topics.listening(self._source.slug),
-            command_topic=self._topics.listening_set(self._source.slug),
+            command_topic=self._topics.command(self._source.slug, LISTENING),
             payload_on=ON,
             payload_off=OFF,
             icon="mdi:microphone",

@@ -145,7 +145,7 @@ class Outbox:
 
     def _remove_labels(self, source: SourceInfo, kept: Sequence[LabelInfo]) -> None:
         keep = set(self._state_topics(source, kept))
-        own = [topic for topic in self._lasting if self._topics.source_of(topic) == source.slug]
+        own = [topic for topic in self._lasting if self._topics.split(topic)[0] == source.slug]
         for topic in [topic for topic in own if topic.endswith("/state") and topic not in keep]:
             attributes = topic.removesuffix("state") + "attributes"
             for gone in (topic, attributes):

@@ -13,8 +13,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from clapstream.control import Handle
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.announcement import Announcement
+from clapstream.sinks.mqtt.commands import READERS
 from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.outbox import Message, Outbox
@@ -46,7 +48,7 @@ TRIED_SMALLER = "; trying smaller messages"
 class MqttSession:
     """The node's side of the conversation with a broker.
 
-    `on_listening(source_slug, listening)` is called for every command. `earlier_known` is set once our own retained
+    `on_command` takes every command that arrives. `earlier_known` is set once our own retained
     discovery payloads were read back, which tell what an earlier process left behind. `usurped` tells that another
     installation has taken the node's name.
     """
@@ -57,7 +59,7 @@ class MqttSession:
         node: Node,
         *,
         spool: Spool,
-        on_listening: Callable[[str, bool], None],
+        on_command: Handle,
         owner: Owner | None = None,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -67,7 +69,7 @@ class MqttSession:
         self._sources = frozenset(source.slug for source in node.sources)
         self._source_names = frozenset(source.name for source in node.sources)
         self._spool = spool
-        self._on_listening = on_listening
+        self._on_command = on_command
         self._owner = owner or Owner("", "")
         self._clock = clock
         self._heartbeat_seconds = timeouts.heartbeat
@@ -100,7 +102,7 @@ class MqttSession:
             (topics.status, 0),
             (topics.owner, 1),
             *((birth, 0) for birth in topics.births),
-            (topics.commands, 0),
+            *((topics.command("+", suffix), 0) for suffix in READERS),
             *((topic, 0) for topic in self._announcement.topics),
         )
 
@@ -241,7 +243,7 @@ class MqttSession:
     def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """Act on a message from the broker, which may be anything."""
         topics = self._topics
-        source = topics.source_of(topic)
+        source, suffix = topics.split(topic)
         if self._announcement.is_ours(topic):
             if self._announcement.read_back(topic, payload):
                 self.earlier_known.set()
@@ -254,8 +256,8 @@ class MqttSession:
             self._status_due = self._status_due or payload != payloads.ONLINE.encode()
         elif source in self._sources and topic == topics.detection(source):
             self._confirm(payload)
-        elif source in self._sources and topic == topics.listening_set(source):
-            self._obey(source, payload, retained=retained)
+        elif source in self._sources and suffix in READERS:
+            self._read_command(source, suffix, payload, retained=retained)
         else:
             _logger.debug("ignored %d bytes on %.200r", len(payload), topic)
 
@@ -307,10 +309,10 @@ class MqttSession:
         if key is not None:
             self._spool.remove(key)
 
-    def _obey(self, source: str, payload: bytes, *, retained: bool) -> None:
-        """A retained command is one of the past, sent again at every connect: it is ignored."""
-        command = payload.strip().upper()
-        if retained or command not in (payloads.ON.encode(), payloads.OFF.encode()):
-            _logger.debug("ignored a listening command of %d bytes for %s", len(payload), source)
+    def _read_command(self, source: str, suffix: str, payload: bytes, *, retained: bool) -> None:
+        """A retained command is an old one that the broker sends again at every connect: it is ignored."""
+        command = None if retained else READERS[suffix](source, payload)
+        if command is None:
+            _logger.debug("ignored %d bytes on %s of source %s", len(payload), suffix, source)
             return
-        self._on_listening(source, command == payloads.ON.encode())
+        self._on_command(command)

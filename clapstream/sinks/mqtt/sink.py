@@ -19,6 +19,7 @@ from typing import Any, Literal
 import aiomqtt
 
 from clapstream.config import MqttSettings
+from clapstream.control import Handle
 from clapstream.process.backoff import Backoff
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
@@ -57,7 +58,7 @@ class _NameTakenError(Exception):
 class MqttSink:
     """Publishes the updates of one node.
 
-    `on_listening(source_slug, listening)` is called for every command on `listening/set`; `on_state` for every
+    `on_command` is called for every command that arrives; `on_state` for every
     change of `state`; `on_delivery` for every change of what waits, is refused or was lost. Without a path for the
     spool in `state` waiting detections do not survive the process.
     """
@@ -71,7 +72,7 @@ class MqttSink:
         model: str,
         version: str,
         state: NodeState,
-        on_listening: Callable[[str, bool], None],
+        on_command: Handle,
         on_state: Callable[[State], None] | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
         timeouts: Timeouts | None = None,
@@ -86,7 +87,7 @@ class MqttSink:
             self._topics,
             Node(node, model, version, tuple(sources)),
             spool=self._spool,
-            on_listening=on_listening,
+            on_command=on_command,
             owner=self._owner,
             timeouts=self._timeouts,
         )

@@ -70,11 +70,6 @@ class Topics:
         return tuple(dict.fromkeys(("homeassistant/status", f"{self.discovery_prefix}/status")))
 
     @property
-    def commands(self) -> str:
-        """The subscription that covers `listening_set` of every source."""
-        return f"{self.base}/+/listening/set"
-
-    @property
     def detections(self) -> str:
         """The subscription that covers `detection` of every source."""
         return f"{self.base}/+/detection"
@@ -119,11 +114,12 @@ class Topics:
         """`ON` or `OFF`, retained: whether the source may listen."""
         return f"{self.base}/{source}/listening"
 
-    def listening_set(self, source: str) -> str:
-        """Where `ON` or `OFF` is sent to switch listening."""
-        return f"{self.base}/{source}/listening/set"
+    def command(self, source: str, suffix: str) -> str:
+        """Where a command to a source is sent; `+` as the source covers the command to every source."""
+        return f"{self.base}/{source}/{suffix}"
 
-    def source_of(self, topic: str) -> str:
-        """The level after the base: the source slug of a topic that belongs to a source, else an empty string."""
+    def split(self, topic: str) -> tuple[str, str]:
+        """The level below the base, which is a source's slug in all of its topics, and the rest; else empty."""
         below = topic.removeprefix(f"{self.base}/")
-        return below.split("/", 1)[0] if below != topic else ""
+        source, _, suffix = below.partition("/") if below != topic else ("", "", "")
+        return source, suffix

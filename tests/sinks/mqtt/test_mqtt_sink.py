@@ -32,6 +32,7 @@ from support.sink_bench import (
 from support.sources import KITCHEN
 
 from clapstream.config import TlsSettings
+from clapstream.control import SetListening
 from clapstream.sinks.mqtt.spool import Spool
 from clapstream.updates import (
     LabelScore,
@@ -237,7 +238,7 @@ def test_listening_commands_reach_the_daemon(broker: Broker, protocol: str) -> N
             live.publish(f"{BASE}/front_yard/listening/set", " off\n")
             live.publish(f"{BASE}/kitchen/listening/set", "On")
             await bench.until(lambda: len(bench.commands) == 2)
-        assert bench.commands == [("front_yard", False), ("kitchen", True)]
+        assert bench.commands == [SetListening("front_yard", False), SetListening("kitchen", True)]
 
     run(scenario())
 

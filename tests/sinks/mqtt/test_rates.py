@@ -42,7 +42,7 @@ class Clockwork:
             TOPICS,
             Node("home", "bundled", "1", (YARD,)),
             spool=Spool(None) if spool is None else spool,
-            on_listening=lambda source, listening: None,
+            on_command=lambda command: None,
             clock=lambda: self.now,
         )
         self.session.offer(SourceLabels(YARD, (DOG,)))

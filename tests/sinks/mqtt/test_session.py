@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support import hostile
 from support.sources import YARD
 
+from clapstream.control import Command, SetListening
 from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.session import MqttSession
@@ -44,13 +45,13 @@ class Talk:
     """A conversation and the commands it passed on."""
 
     def __init__(self) -> None:
-        self.commands: list[tuple[str, bool]] = []
+        self.commands: list[Command] = []
         self.spool = Spool(None)
         self.session = MqttSession(
             TOPICS,
             Node("home", "bundled", "1.2.3", (YARD,)),
             spool=self.spool,
-            on_listening=lambda source, listening: self.commands.append((source, listening)),
+            on_command=self.commands.append,
         )
 
         self.session.offer(SourceLabels(YARD, (DOG,)))
@@ -95,7 +96,9 @@ def test_whatever_is_heard_only_the_contract_is_said(heard: list[tuple[str, byte
     for topic, payload, retained in heard:
         talk.listen(topic, payload, retained=retained)
     commands = [payload for topic, payload, retained in heard if topic == COMMAND and not retained]
-    assert talk.commands == [("yard", payload == b"ON") for payload in commands if payload in (b"ON", b"OFF")]
+    assert talk.commands == [
+        SetListening("yard", payload == b"ON") for payload in commands if payload in (b"ON", b"OFF")
+    ]
     said = talk.introduce()
     assert {message.topic for message in said if message.payload} == {
         TOPICS.availability("yard"),
