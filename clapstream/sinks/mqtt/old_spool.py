@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from clapstream.sinks.mqtt.payloads import source_name
-from clapstream.sinks.mqtt.spool_file import INSERT, SCHEMA
+from clapstream.sinks.mqtt.spool_file import INSERT, SCHEMA, parse
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +57,5 @@ def _move(connection: sqlite3.Connection, sources: frozenset[str]) -> tuple[int,
 
 def _source_of(row: Row) -> str | None:
     """The source of a row, None for one that we never wrote."""
-    try:
-        return source_name(row[3])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    detection = parse(row[3])
+    return None if detection is None else detection.source.name

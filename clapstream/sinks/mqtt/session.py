@@ -18,16 +18,15 @@ from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.announcement import Announcement
 from clapstream.sinks.mqtt.commands import READERS
 from clapstream.sinks.mqtt.delivery import Delivery
+from clapstream.sinks.mqtt.detection import Detection, Key
 from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.ownership import Owner
 from clapstream.sinks.mqtt.refusals import Refusals
 from clapstream.sinks.mqtt.spool import Spool
-from clapstream.sinks.mqtt.spool_file import Detection, Key
 from clapstream.sinks.mqtt.throttle import Throttle, matters
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.slugs import slugify
 from clapstream.updates import (
     EventEnded,
     EventStarted,
@@ -133,9 +132,9 @@ class MqttSession:
                     self._outbox.put(update)
                 return
             case EventStarted(event):
-                self._spool.append(event.id, "start", payloads.to_json(payloads.detection(event, "start")))
+                self._spool.append(Detection.of(event, "start"))
             case EventEnded(event):
-                self._spool.append(event.id, "end", payloads.to_json(payloads.detection(event, "end")))
+                self._spool.append(Detection.of(event, "end"))
             case SourceLabels(source, labels):
                 self._announcement.relabel(source, labels)
                 self._discovery_due = True
@@ -200,11 +199,12 @@ class MqttSession:
 
     def next_detection(self) -> tuple[Key, Message] | None:
         """The oldest detection that the broker has not acknowledged, once its state and event went before it."""
-        detection = None if self._outbox.has_changes else self._spool.first(self._can_be_sent)
-        if detection is None:
+        waiting = None if self._outbox.has_changes else self._spool.first(self._can_be_sent)
+        if waiting is None:
             return None
-        body = payloads.mark_late(detection.payload, self._spool.is_late(detection.key))
-        return detection.key, Message(self._topics.detection(slugify(detection.source)), body)
+        detection = waiting.detection
+        body = payloads.to_json(payloads.detection_published(detection, waiting.late))
+        return detection.key, Message(self._topics.detection(detection.source.slug), body)
 
     def answered(self, message: Message, refusal: str | None, key: Key | None = None) -> None:
         """The broker took a message, or refused it; `key` is that of a detection."""
@@ -273,9 +273,9 @@ class MqttSession:
 
     def _can_be_sent(self, detection: Detection) -> bool:
         """Whether its source is configured and its topic was not just refused."""
-        if detection.source not in self._source_names:
+        if detection.source.name not in self._source_names:
             return False
-        return not self.refusals.is_waiting(self._topics.detection(slugify(detection.source)))
+        return not self.refusals.is_waiting(self._topics.detection(detection.source.slug))
 
     def _release_held(self) -> None:
         """Counters and levels that were held back, and what was refused and is to be tried again."""

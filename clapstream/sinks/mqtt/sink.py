@@ -24,6 +24,7 @@ from clapstream.process.backoff import Backoff
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
 from clapstream.sinks.mqtt.delivery import Delivery, DeliveryFile
+from clapstream.sinks.mqtt.detection import Key
 from clapstream.sinks.mqtt.entities import Node
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.outbox import Message
@@ -31,7 +32,6 @@ from clapstream.sinks.mqtt.ownership import NameCheck, Owner, Verdict
 from clapstream.sinks.mqtt.reasons import reason_code, reason_of
 from clapstream.sinks.mqtt.session import MqttSession
 from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
-from clapstream.sinks.mqtt.spool_file import Key
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import SourceInfo, Update

@@ -16,7 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapstream.sinks.mqtt.spool_file import Detection, Key, SpoolFile
+from clapstream.sinks.mqtt import payloads
+from clapstream.sinks.mqtt.detection import Detection, Key
+from clapstream.sinks.mqtt.spool_file import SpoolFile, Waiting
 
 _logger = logging.getLogger(__name__)
 
@@ -38,9 +40,8 @@ class Spool:
     ) -> None:
         self._limits = limits or SpoolLimits()
         self._clock = clock
-        self._rows: OrderedDict[Key, Detection] = OrderedDict()
+        self._rows: OrderedDict[Key, Waiting] = OrderedDict()
         self._bytes = 0
-        self._late: set[Key] = set()
         self._dropping = False
         self._dropped_before = 0
         self._disk = SpoolFile(path) if path is not None else None
@@ -52,11 +53,11 @@ class Spool:
         if self._disk is None:
             return
         arrived = list(self._rows.values())
-        for detection in await asyncio.wrap_future(self._thread.submit(self._disk.load)):
-            if detection.key not in self._rows:
-                self._add(detection)
-        for detection in arrived:
-            self._rows.move_to_end(detection.key)
+        for waiting in await asyncio.wrap_future(self._thread.submit(self._disk.load)):
+            if waiting.detection.key not in self._rows:
+                self._add(waiting)
+        for waiting in arrived:
+            self._rows.move_to_end(waiting.detection.key)
         self._trim()
 
     async def close(self) -> None:
@@ -70,49 +71,45 @@ class Spool:
         if self._disk is not None:
             await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=timeout_seconds)
 
-    def append(self, id: str, phase: str, payload: str) -> None:
+    def append(self, detection: Detection) -> None:
         """Queue a detection; one that waits already is not queued again."""
-        detection = Detection(id, phase, payload, self._clock())
         if detection.key in self._rows:
             return
-        self._add(detection)
-        self._mirror(lambda disk: disk.insert(detection))
+        waiting = Waiting(detection, self._clock())
+        self._add(waiting)
+        self._mirror(lambda disk: disk.insert(waiting))
         self._trim()
 
-    def first(self, ready: Callable[[Detection], bool] = lambda detection: True) -> Detection | None:
-        """The oldest detection that is `ready` and not too old to be told, if there is one."""
+    def first(self, ready: Callable[[Detection], bool] = lambda detection: True) -> Waiting | None:
+        """The oldest detection that is `ready` and not too old to be published, if there is one."""
         self._trim()
-        return next((detection for detection in self._rows.values() if ready(detection)), None)
+        return next((waiting for waiting in self._rows.values() if ready(waiting.detection)), None)
 
     def sources(self) -> Counter[str]:
         """How many detections wait, by the name of their source."""
-        return Counter(detection.source for detection in self._rows.values())
+        return Counter(waiting.detection.source.name for waiting in self._rows.values())
 
     def remove(self, key: Key) -> bool:
         """Take out a detection that was delivered; False if it is not here."""
-        detection = self._rows.pop(key, None)
-        if detection is None:
+        waiting = self._rows.pop(key, None)
+        if waiting is None:
             return False
-        self._bytes -= len(detection.payload)
-        self._late.discard(key)
+        self._bytes -= payloads.detection_bytes(waiting.detection)
         self._dropping = self._dropping and bool(self._rows)
         self._mirror(lambda disk: disk.delete(key))
         return True
 
     def mark_late(self) -> None:
         """The broker was away for everything that waits now."""
-        self._late.update(self._rows)
-
-    def is_late(self, key: Key) -> bool:
-        """Whether the broker was away when the detection happened."""
-        return key in self._late
+        for waiting in self._rows.values():
+            waiting.late = True
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _add(self, detection: Detection) -> None:
-        self._rows[detection.key] = detection
-        self._bytes += len(detection.payload)
+    def _add(self, waiting: Waiting) -> None:
+        self._rows[waiting.detection.key] = waiting
+        self._bytes += payloads.detection_bytes(waiting.detection)
 
     def _trim(self) -> None:
         oldest = self._clock() - self._limits.age_seconds
@@ -121,7 +118,7 @@ class Spool:
             full = len(self._rows) > self._limits.rows or self._bytes > self._limits.bytes
             if not full and first.stored >= oldest:
                 return
-            self._drop(first, "is full" if full else "holds detections that are too old")
+            self._drop(first.detection, "is full" if full else "holds detections that are too old")
 
     def _drop(self, detection: Detection, why: str) -> None:
         if not self._dropping:

@@ -33,6 +33,7 @@ from support.sources import KITCHEN
 
 from clapstream.config import TlsSettings
 from clapstream.control import SetListening
+from clapstream.sinks.mqtt.detection import Detection
 from clapstream.sinks.mqtt.spool import Spool
 from clapstream.updates import (
     LabelScore,
@@ -184,9 +185,7 @@ def test_a_daemon_killed_while_it_catches_up_repeats_one_detection_at_most(broke
         spool = Spool(path)
         await spool.open()
         for number in range(120):
-            spool.append(
-                f"{number}", "start", json.dumps({"id": f"{number}", "phase": "start", "source": "kitchen"})
-            )
+            spool.append(Detection.of(started(f"{number}").event, "start"))
         await spool.close()
         process = await crashing_daemon(broker.port, path)
         await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) > 30)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.sources import YARD
 
+from clapstream.sinks.mqtt.detection import Detection
 from clapstream.sinks.mqtt.entities import Node, components
 from clapstream.sinks.mqtt.outbox import Message, Outbox
 from clapstream.sinks.mqtt.session import MqttSession
@@ -23,6 +24,7 @@ from clapstream.updates import (
     EventStarted,
     LabelInfo,
     SourceDiagnostics,
+    SourceInfo,
     SourceLabels,
     WindowHeard,
 )
@@ -149,7 +151,7 @@ def test_an_overflow_of_the_queue_is_in_log_and_diagnostics(caplog: pytest.LogCa
 
 def test_sources_that_are_not_configured_any_more_are_kept_but_not_published() -> None:
     spool = Spool(None)
-    spool.append("old", "start", json.dumps({"id": "old", "phase": "start", "source": "attic"}))
+    spool.append(Detection("old", "start", SourceInfo.of("attic"), "dog", 0.8, 0.8, NOON))
     clockwork = Clockwork(spool)
     assert clockwork.session.next_detection() is None and clockwork.session.idle
     assert clockwork.session.unconfigured() == {"attic": 1}
