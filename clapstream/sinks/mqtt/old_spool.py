@@ -1,4 +1,4 @@
-"""Takes over what waits in the spool of earlier versions, which all nodes of a state directory shared."""
+"""Moves detections out of the spool of earlier versions, which all nodes of a state directory shared."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def drain_old_spool(old: Path, new: Path, sources: Collection[str]) -> None:
         if not left:
             old.unlink()
     except (sqlite3.Error, OSError) as error:
-        _logger.warning("cannot take over the spool %s of an earlier version (%s)", old, error)
+        _logger.warning("cannot read detections from %s, the spool of an earlier version (%s)", old, error)
         return
     if moved:
-        _logger.info("%d detections of an earlier version wait in %s now", moved, new)
+        _logger.info("moved %d detections of an earlier version to %s", moved, new)
     if left:
         names = ", ".join(sorted(left))
         _logger.warning("%d detections stay in %s: this node has no source named %s", left.total(), old, names)
 
 
 def _move(connection: sqlite3.Connection, sources: frozenset[str]) -> tuple[int, Counter[str]]:
-    """Both files change, or neither: returns how many were moved, and what is left by source."""
+    """Change both files, or neither; returns how many were moved, and how many are left by source."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(SCHEMA)

@@ -96,7 +96,7 @@ def detection_published(waiting: Detection, late: bool) -> JsonObject:
 
 
 def detection_bytes(detection: Detection) -> int:
-    """At most how many bytes the JSON of a detection takes, without making detection."""
+    """At most how many bytes the JSON of a detection takes, without making it."""
     return DETECTION_BYTES + sum(
         len(to_json(text).encode()) for text in (detection.id, detection.source.name, detection.label)
     )

@@ -1,8 +1,8 @@
 """Detections that wait for the broker, kept over restarts.
 
-The queue in memory is what counts; a small SQLite file mirrors it on a thread of its own, so that the event loop
-never waits for a disk. Both are bounded in number, bytes and age: the oldest goes first. When the disk fails, the
-queue goes on in memory, and the file is rewritten once the disk works again.
+The queue is in memory; a small SQLite file mirrors it on a thread of its own, so that the event loop never waits
+for a disk. Both are bounded in number, bytes and age: the oldest is dropped first. While the disk fails, the queue
+goes on in memory, and the file is rewritten once the disk works again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Spool:
         self.dropped = 0
 
     async def open(self) -> None:
-        """Put what an earlier process left before whatever is here already."""
+        """Load what an earlier process left; it comes before what was appended meanwhile."""
         if self._disk is None:
             return
         arrived = list(self._rows.values())
@@ -61,13 +61,13 @@ class Spool:
         self._trim()
 
     async def close(self) -> None:
-        """Wait until the disk has everything."""
+        """Wait until everything is in the file."""
         if self._disk is not None:
             await asyncio.wrap_future(self._thread.submit(self._disk.close))
         self._thread.shutdown()
 
-    async def settled(self, timeout_seconds: float) -> None:
-        """Wait until the disk knows what was done so far, or until the time is up: it may hang."""
+    async def wait_for_disk(self, timeout_seconds: float) -> None:
+        """Wait until the file has every change so far, or until the time is up: the disk may hang."""
         if self._disk is not None:
             await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=timeout_seconds)
 
@@ -90,7 +90,7 @@ class Spool:
         return Counter(waiting.detection.source.name for waiting in self._rows.values())
 
     def remove(self, key: Key) -> bool:
-        """Take out a detection that was delivered; False if it is not here."""
+        """Remove a detection that was delivered; False if it does not wait."""
         waiting = self._rows.pop(key, None)
         if waiting is None:
             return False
@@ -100,7 +100,7 @@ class Spool:
         return True
 
     def mark_late(self) -> None:
-        """The broker was away for everything that waits now."""
+        """Mark all that waits now: the broker was away when it happened."""
         for waiting in self._rows.values():
             waiting.late = True
 
@@ -128,16 +128,16 @@ class Spool:
         self.remove(detection.key)
         self._dropping = True
 
-    def tell_dropped(self) -> None:
-        """Log how many detections were dropped since the last time, once the broker takes them again."""
+    def log_dropped(self) -> None:
+        """Log how many detections were dropped since the last time, once the broker accepts them again."""
         if self.dropped > self._dropped_before:
             _logger.warning("%d detections were dropped from the spool", self.dropped - self._dropped_before)
         self._dropped_before = self.dropped
 
-    def keep_record(self, text: str) -> None:
-        """Keep how delivery stands beside the file, for other programs to read; an empty text deletes it."""
+    def write_delivery(self, text: str) -> None:
+        """Write the record of delivery beside the file; an empty text deletes it."""
         if self._disk is not None:
-            self._thread.submit(self._disk.keep_record, text).add_done_callback(_tell)
+            self._thread.submit(self._disk.write_delivery, text).add_done_callback(_raise_failure)
 
     def _mirror(self, change: Callable[[SpoolFile], None]) -> None:
         disk = self._disk
@@ -145,15 +145,15 @@ class Spool:
             return
         if disk.failed:
             rows = tuple(self._rows.values())
-            self._thread.submit(disk.rewrite, rows).add_done_callback(_tell)
+            self._thread.submit(disk.rewrite, rows).add_done_callback(_raise_failure)
         else:
-            self._thread.submit(disk.apply, change).add_done_callback(_tell)
+            self._thread.submit(disk.apply, change).add_done_callback(_raise_failure)
 
 
 def _nothing() -> None:
-    """Work whose end tells that all before it has ended."""
+    """Once the thread has run it, all that was submitted before has ended."""
 
 
-def _tell(done: Future[None]) -> None:
-    """Faults of the disk are handled on its thread; a mistake of ours ends up here and is logged in full."""
+def _raise_failure(done: Future[None]) -> None:
+    """Errors of the disk are handled on its thread; any other is a bug, which asyncio logs with its traceback."""
     done.result()

@@ -1,4 +1,4 @@
-"""The file that mirrors the spool: SQLite, and a record of delivery beside it. Every failure is borne."""
+"""The SQLite file that mirrors the spool, and the record of delivery beside it. No error of the disk is raised."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Waiting:
 
 
 class SpoolFile:
-    """The SQLite file; every method runs on the spool's thread. `failed` tells that memory knows more than it."""
+    """The SQLite file; every method runs on the spool's thread. `failed` tells that it lacks changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,7 +43,7 @@ class SpoolFile:
         self.failed = False
 
     def load(self) -> Sequence[Waiting]:
-        """What an earlier process left; a damaged file is put aside."""
+        """What an earlier process left; a damaged file is renamed."""
         try:
             return self._read()
         except sqlite3.DatabaseError as error:
@@ -56,7 +56,7 @@ class SpoolFile:
             return ()
 
     def apply(self, change: Callable[[SpoolFile], None]) -> None:
-        """Mirror one change."""
+        """Make one change in the file."""
         try:
             change(self)
         except (sqlite3.Error, OSError) as error:
@@ -84,7 +84,7 @@ class SpoolFile:
         with self._open() as connection:
             connection.execute("DELETE FROM detections WHERE id = ? AND phase = ?", key)
 
-    def keep_record(self, text: str) -> None:
+    def write_delivery(self, text: str) -> None:
         """Write or delete the record of delivery."""
         path = self._path.with_name(DELIVERY_FILE)
         try:
@@ -120,7 +120,9 @@ class SpoolFile:
     def _start_anew(self, error: sqlite3.DatabaseError) -> Sequence[Waiting]:
         self.close()
         aside = self._path.with_name(self._path.name + ".damaged")
-        _logger.warning("the spool %s is damaged (%s): it is kept as %s", self._path, error, aside.name)
+        _logger.warning(
+            "the spool %s is damaged (%s): renamed to %s, starting with an empty one", self._path, error, aside.name
+        )
         try:
             self._path.replace(aside)
             return self._read()

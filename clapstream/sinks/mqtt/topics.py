@@ -1,4 +1,4 @@
-"""Every MQTT topic clapstream speaks on, built from slugs so that no name can break out of its level."""
+"""Every MQTT topic of clapstream, built from slugs so that no name can break out of its level."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ class Topics:
         """Topics for a node by its name; raises ValueError where a configured topic has a wildcard or NUL."""
         for topic in (base_topic, discovery_prefix):
             if not topic.strip("/") or _NOT_IN_A_TOPIC.intersection(topic):
-                raise ValueError(f"{topic!r} is no MQTT topic: it must not be empty nor contain '+', '#' or NUL")
+                raise ValueError(
+                    f"{topic!r} is not a valid MQTT topic: it must not be empty or contain '+', '#' or NUL"
+                )
         slug = slugify(node)
         return cls(slug, f"{base_topic.strip('/')}/{slug}", discovery_prefix.strip("/"))
 
     @property
     def device_id(self) -> str:
-        """What Home Assistant knows the node by."""
+        """The identifier of the node's device in Home Assistant."""
         return f"clapstream_{self.node}"
 
     @property
@@ -66,7 +68,7 @@ class Topics:
 
     @property
     def births(self) -> tuple[str, ...]:
-        """Where Home Assistant says `online` after it started; another discovery prefix does not move its topic."""
+        """Where Home Assistant publishes `online` after it started, with or without another discovery prefix."""
         return tuple(dict.fromkeys(("homeassistant/status", f"{self.discovery_prefix}/status")))
 
     @property

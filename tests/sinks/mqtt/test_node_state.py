@@ -96,7 +96,7 @@ def test_a_damaged_old_spool_is_left_alone(tmp_path: Path, caplog: pytest.LogCap
     old.write_bytes(b"no database" * 100)
     state = open_node_state(tmp_path, "home", ["kitchen"])
     assert state.lock is not None and old.exists()
-    assert "cannot take over the spool" in caplog.text
+    assert "cannot read detections from" in caplog.text
 
 
 def test_a_state_directory_that_cannot_be_written_is_no_reason_not_to_start(
