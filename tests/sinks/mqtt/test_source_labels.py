@@ -99,32 +99,29 @@ def happening(source: SourceInfo, label: LabelInfo) -> tuple[EventStarted, Event
     )
 
 
-def test_a_reload_changes_one_source_only(broker: Broker) -> None:
+@pytest.mark.parametrize(("changed", "other"), [(YARD, YARD_2), (YARD_2, YARD)])
+def test_a_reload_changes_one_source_only(broker: Broker, changed: SourceInfo, other: SourceInfo) -> None:
     async def scenario() -> None:
         live = broker.listen()
-        labels = {YARD.name: [DOG], YARD_2.name: [DOG, DOORBELL]}
-        async with running(broker, NO_LIMIT, labels) as bench:
-            for source, label in ((YARD, DOG), (YARD_2, DOG), (YARD_2, DOORBELL)):
+        async with running(broker, NO_LIMIT, {changed.name: [DOG, DOORBELL], other.name: [DOG]}) as bench:
+            for source, label in ((other, DOG), (changed, DOG), (changed, DOORBELL)):
                 for update in happening(source, label):
                     bench.sink.offer(update)
-            await wait_for(live, lambda it: len(it.on(f"{BASE}/yard_2/detection")) == 4)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/{changed.slug}/detection")) == 4)
             before = retained(broker)
-            bench.sink.offer(SourceLabels(YARD_2, (DOORBELL,)))
+            bench.sink.offer(SourceLabels(changed, (DOORBELL,)))
             await wait_for(live, lambda it: len(it.on(DISCOVERY)) == 2)
-            await wait_for(live, lambda it: it.on(f"{BASE}/yard_2/dog_barking/attributes")[-1] == "")
+            await wait_for(live, lambda it: it.on(f"{BASE}/{changed.slug}/dog_barking/attributes")[-1] == "")
             after = retained(broker)
-        assert (states(before, YARD), states(before, YARD_2)) == ({"dog_barking"}, {"dog_barking", "doorbell"})
-        assert attributes(before, YARD_2) == {"dog_barking", "doorbell"}
-        assert (states(after, YARD), states(after, YARD_2)) == ({"dog_barking"}, {"doorbell"})
-        assert (attributes(after, YARD), attributes(after, YARD_2)) == ({"dog_barking"}, {"doorbell"})
-        first, second = (entities(kept, DISCOVERY) for kept in (before, after))
-        assert sounds(first, YARD) == sounds(second, YARD) == ({"dog_barking"}, set())
-        assert sounds(first, YARD_2) == ({"dog_barking", "doorbell"}, set())
-        assert sounds(second, YARD_2) == ({"doorbell"}, {"dog_barking"})
-        assert first["yard-event"]["event_types"] == second["yard-event"]["event_types"] == ["dog_barking"]
-        assert first["yard_2-event"]["event_types"] == ["dog_barking", "doorbell"]
-        assert second["yard_2-event"]["event_types"] == ["doorbell"]
-        fired = [json.loads(payload)["event_type"] for payload in live.on(f"{BASE}/yard/event")]
+        for kept, labels in ((before, {"dog_barking", "doorbell"}), (after, {"doorbell"})):
+            assert (states(kept, changed), attributes(kept, changed)) == (labels, labels)
+            assert (states(kept, other), attributes(kept, other)) == ({"dog_barking"}, {"dog_barking"})
+            components = entities(kept, DISCOVERY)
+            assert sounds(components, changed) == (labels, {"dog_barking", "doorbell"} - labels)
+            assert sounds(components, other) == ({"dog_barking"}, set())
+            assert components[f"{changed.slug}-event"]["event_types"] == sorted(labels)
+            assert components[f"{other.slug}-event"]["event_types"] == ["dog_barking"]
+        fired = [json.loads(payload)["event_type"] for payload in live.on(f"{BASE}/{other.slug}/event")]
         assert fired == ["dog_barking"]
 
     run(scenario())
