@@ -28,6 +28,7 @@ import functools
 import http.server
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -80,9 +81,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Sample(Look):
-    """The process at the end of a round; `sound_hours` is how much the fast source had heard by then.
+    """The process at the end of a round.
 
-    What it holds is what it held at each of a few looks: what is under way at one of them only is not left over.
+    `sound_hours` is how much the fast source had heard by its newest diagnostics, which are published every 30 s.
+    What the process holds is what it held at each of a few looks: what it holds at one of them only is no leak.
     Memory is the median over them, since a batch under way takes 30 MB.
     """
 
@@ -226,13 +228,13 @@ class Soak:
         self.process.send(signal.SIGCONT)
 
     def _hurt_the_broker(self, how: str, seconds: float) -> None:
-        said = len(self._status.messages)
+        received = len(self._status.on(f"{BASE}/status"))
         if how == "kill":
             self.found.kills += 1
             self.broker.kill()
             time.sleep(seconds)
             self.broker.start()
-            wait_until(lambda: "online" in self._status.on(f"{BASE}/status")[said:], "the reconnect")
+            wait_until(lambda: "online" in self._status.on(f"{BASE}/status")[received:], "the reconnect")
         else:
             self.broker.pause()
             time.sleep(seconds)
@@ -245,11 +247,11 @@ class Soak:
         wait_until(lambda: self.process.log.count("reloaded: ") > before, "the reload")
 
     def _switch(self, state: str) -> None:
-        def said() -> bool:
+        def switched() -> bool:
             self._status.publish(f"{BASE}/room/listening/set", state)
             return self._newest(self._listening, "room/listening") == state
 
-        wait_until(said, f"the switch to {state}")
+        wait_until(switched, f"the switch to {state}")
 
     def _settle(self) -> None:
         wait_until(lambda: self._newest(self._status, "status") == "online", "the daemon")
@@ -339,9 +341,10 @@ def streaming(scene: Path, seconds: float = 12.0) -> Iterator[str]:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """The median slope over all pairs (Theil-Sen): a few outliers do not bend it."""
+    """The median slope over all pairs (Theil-Sen): a few outliers do not bend it; nan if there is no pair."""
     pairs = itertools.combinations(points, 2)
-    return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x1 != x2)
+    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x1 != x2]
+    return statistics.median(slopes) if slopes else math.nan
 
 
 def growth(samples: Sequence[Sample]) -> list[str]:
@@ -394,14 +397,14 @@ def logged_ends(log: str) -> list[str]:
     return problems if starts else ["log: nothing was heard"]
 
 
-def told_ends(payloads: Sequence[str], kills: int) -> list[str]:
+def published_ends(payloads: Sequence[str], kills: int) -> list[str]:
     """Problems with detections over MQTT."""
     phases: dict[str, list[str]] = {}
     late = 0
     for detection in map(json.loads, payloads):
         phases.setdefault(detection["id"], []).append(detection["phase"])
         late += detection["late"]
-    odd = {key: told for key, told in phases.items() if told != ["start", "end"]}
+    odd = {key: seen for key, seen in phases.items() if seen != ["start", "end"]}
     print(f"mqtt: {len(payloads)} detections of {len(phases)} events, {late} late; {len(odd)} odd in {kills} kills")
     if len(odd) > kills / 10:
         return [f"mqtt: {len(odd)} events without exactly one start and one end: {list(odd.values())[:5]}"]
@@ -409,7 +412,7 @@ def told_ends(payloads: Sequence[str], kills: int) -> list[str]:
 
 
 def retained_states(broker: Broker) -> list[str]:
-    """Problems with what the broker keeps after the daemon has left."""
+    """Problems with what the broker retains after the daemon has stopped."""
     listener = broker.listen()
     time.sleep(2.0)
     kept = {each.topic: each.payload for each in listener.messages if each.topic.startswith(BASE)}
@@ -448,7 +451,7 @@ def soak(folder: Path, minutes: float, warm_up_share: float, keep_log: Path | No
             for listener in run.listeners:
                 listener.close()
             payloads = [message.payload for message in run.detections.messages]
-            problems += told_ends(payloads, run.found.kills) + retained_states(broker)
+            problems += published_ends(payloads, run.found.kills) + retained_states(broker)
         finally:
             run.process.close()
             if keep_log is not None:

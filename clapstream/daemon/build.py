@@ -27,7 +27,6 @@ from clapstream.config import (
     SourceSettings,
     StreamSettings,
 )
-from clapstream.control import SetListening
 from clapstream.daemon.daemon import Daemon, Input
 from clapstream.daemon.listening_switches import ListeningSwitches
 from clapstream.detection.detector import ListenedLabels
@@ -124,7 +123,7 @@ async def _listen(
             model=settings.model.checkpoint,
             version=__version__,
             state=state,
-            on_listening=lambda source, listening: daemon.handle(SetListening(source, listening)),
+            on_command=daemon.handle,
             on_state=None if view is None else view.set_broker_state,
             on_delivery=None if view is None else view.set_delivery,
         )

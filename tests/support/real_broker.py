@@ -1,4 +1,4 @@
-"""A real mosquitto of the test's own, certificates for it, and a client that writes down what it hears."""
+"""A real mosquitto for one test, certificates for it, and a subscriber that keeps what it receives."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One message as a subscriber got it; `retained` is set where the broker had kept it."""
+class Received:
+    """One message as a subscriber received it; `retained` tells that the broker had retained it."""
 
     topic: str
     payload: str
@@ -34,26 +34,26 @@ class Listener:
     """A subscriber to everything, on a thread of its own."""
 
     def __init__(self, port: int, topic: str = "#") -> None:
-        self._messages: list[Heard] = []
+        self._messages: list[Received] = []
         self._changed = threading.Condition()
         self._subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._hear
+        self._client.on_message = self._receive
         self._client.reconnect_delay_set(0.1, 0.2)  # type: ignore[arg-type]  # fractions work
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        assert self._subscribed.wait(PATIENCE_SECONDS), "the broker took no subscription"
+        assert self._subscribed.wait(PATIENCE_SECONDS), "the broker accepted no subscription"
 
-    def _hear(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
+    def _receive(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         with self._changed:
-            self._messages.append(Heard(message.topic, message.payload.decode(errors="replace"), message.retain))
+            self._messages.append(Received(message.topic, message.payload.decode(errors="replace"), message.retain))
             self._changed.notify_all()
 
     @property
-    def messages(self) -> list[Heard]:
-        """Everything heard so far, in order."""
+    def messages(self) -> list[Received]:
+        """Everything received so far, in order."""
         with self._changed:
             return list(self._messages)
 
@@ -69,15 +69,15 @@ class Listener:
         with self._changed:
             while not condition(self):
                 left = deadline - time.monotonic()
-                assert left > 0, f"{what or 'what was awaited'} did not come; heard: {self._messages[-20:]}"
+                assert left > 0, f"{what or 'the message'} did not arrive; received: {self._messages[-20:]}"
                 self._changed.wait(left)
 
     def publish(self, topic: str, payload: str | bytes | None, *, retain: bool = False) -> None:
-        """Say something and wait until the broker has it."""
+        """Publish and wait for the acknowledgement."""
         self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_SECONDS)
 
     def close(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -86,7 +86,7 @@ class Broker:
     """A mosquitto process on a free port."""
 
     def __init__(self, folder: Path, lines: list[str]) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._listeners: list[Listener] = []
         self._config = folder / "mosquitto.conf"
         self._log = folder / "mosquitto.log"
@@ -117,14 +117,14 @@ class Broker:
         raise AssertionError("mosquitto does not answer")
 
     def kill(self) -> None:
-        """End it without a goodbye; nothing is kept."""
+        """Kill the process; it persists nothing."""
         self._signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
         self._process = None
 
     def stop(self) -> None:
-        """End it as a service manager does: it writes down what it keeps, if it was told to."""
+        """Stop it as a service manager does: it persists its state if it is configured to."""
         self._signal(signal.SIGTERM)
         assert self._process is not None
         self._process.wait(PATIENCE_SECONDS)
@@ -135,20 +135,20 @@ class Broker:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self._signal(signal.SIGCONT)
 
     def reload(self) -> None:
-        """Let it read its configuration and access rules again."""
+        """Make it read its configuration and access rules again."""
         self._signal(signal.SIGHUP)
 
     def listen(self) -> Listener:
-        """A fresh subscriber."""
+        """A new subscriber to every topic."""
         self._listeners.append(Listener(self.port))
         return self._listeners[-1]
 
     def close(self) -> None:
-        """End it and everything connected to it."""
+        """Stop it and its subscribers."""
         if self._process is not None:
             self.resume()
         for listener in self._listeners:
@@ -187,7 +187,8 @@ def find_mosquitto() -> str:
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

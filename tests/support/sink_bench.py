@@ -1,15 +1,16 @@
-"""A sink on a broker of the test's own, and what it told."""
+"""A sink under test on a real broker, and what it reports."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from clapstream.config import MqttSettings
+from clapstream.control import Command
 from clapstream.sinks.mqtt.delivery import Delivery
 from clapstream.sinks.mqtt.node_state import NodeState
 from clapstream.sinks.mqtt.sink import MqttSink
@@ -23,7 +24,7 @@ DISCOVERY = "homeassistant/device/clapstream_home/config"
 DOG = LabelInfo("dog barking", "dog_barking", 0.6, 0.4)
 DOORBELL = LabelInfo("doorbell", "doorbell", 0.7, 0.5)
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
-QUICK = Timeouts(reply=2.0, first_retry=0.05, longest_retry=0.2, steady=0.0, retained=0.2, diagnostics=0.1)
+QUICK = Timeouts(reply=2.0, first_retry=0.05, longest_retry=0.2, stable=0.0, retained=0.2, diagnostics=0.1)
 
 
 def started(id: str, label: LabelInfo = DOG) -> EventStarted:
@@ -36,14 +37,19 @@ def ended(id: str, label: LabelInfo = DOG) -> EventEnded:
 
 
 class Bench:
-    """A sink, what it told, and the broker's port."""
+    """A sink, the commands it passed on, and the states and deliveries it reported.
+
+    `labels` are those of every source, or those of each by its name.
+    """
 
     def __init__(self, port: int, spool_path: Path | None = None, **options: Any) -> None:
-        self.commands: list[tuple[str, bool]] = []
+        self.commands: list[Command] = []
         self.states: list[str] = []
         self.deliveries: list[Delivery] = []
-        labels = options.pop("labels", (DOG, DOORBELL))
         infos = [SourceInfo.of(name) for name in options.pop("sources", ["kitchen"])]
+        labels = options.pop("labels", (DOG, DOORBELL))
+        if not isinstance(labels, Mapping):
+            labels = {info.name: labels for info in infos}
         timeouts = options.pop("timeouts", QUICK)
         state = NodeState(options.pop("installation", "0" * 11), spool_path)
         self.sink = MqttSink(
@@ -53,13 +59,13 @@ class Bench:
             model="bundled",
             version="1.2.3",
             state=state,
-            on_listening=lambda source, listening: self.commands.append((source, listening)),
+            on_command=self.commands.append,
             on_state=self.states.append,
             on_delivery=self.deliveries.append,
             timeouts=timeouts,
         )
         for info in infos:
-            self.sink.offer(SourceLabels(info, tuple(labels)))
+            self.sink.offer(SourceLabels(info, tuple(labels[info.name])))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[asyncio.Task[None]]:
@@ -80,12 +86,12 @@ class Bench:
         await self.until(lambda: self.sink.state == state)
 
 
-async def heard(listener: Listener, condition: Callable[[Listener], bool], what: str = "") -> None:
+async def wait_for(listener: Listener, condition: Callable[[Listener], bool], what: str = "") -> None:
     await asyncio.to_thread(listener.wait, condition, what)
 
 
-async def said(listener: Listener, topic: str, payload: str) -> None:
-    await heard(listener, lambda it: payload in it.on(topic), f"{payload} on {topic}")
+async def wait_for_payload(listener: Listener, topic: str, payload: str) -> None:
+    await wait_for(listener, lambda it: payload in it.on(topic), f"{payload} on {topic}")
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

@@ -1,8 +1,8 @@
 """Home Assistant's MQTT device discovery: a retained payload describes every entity of a node.
 
 The shape follows https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload. A component that is
-only a platform removes the entity. Such leftovers stay in the payload, so that a Home Assistant that was away when
-a label was removed hears of it, too; the retained payload is thereby also our memory of what exists.
+only a platform removes the entity. Such removals stay in the payload, so that a Home Assistant that was offline
+when a label was removed learns of it, too; the retained payload thereby also tells a later process what exists.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from clapstream.sinks.mqtt import abbreviations, payloads
-from clapstream.sinks.mqtt.entities import Component, Labels, Node, availability, components
+from clapstream.sinks.mqtt.component import Component, availability
+from clapstream.sinks.mqtt.entities import Labels, Node, components
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import SourceInfo
 
 PROJECT_URL = "https://github.com/clapstream/clapstream"
-MOST_REMEMBERED = 1_000
-"""How many removed components the payload keeps naming."""
+MAX_REMEMBERED = 1_000
+"""How many removed components stay in the payload."""
 
-LARGEST_PAYLOAD_BYTES = 1 << 20
+MAX_PAYLOAD_BYTES = 1 << 20
 
 MIGRATE = payloads.to_json({"migrate_discovery": True})
 
@@ -50,7 +51,7 @@ def discovery_payload(
     """The device payload; components that only `earlier` has are named for removal."""
     current = components(topics, node, labels)
     removed = [(key, platform) for key, platform in earlier.platforms.items() if key not in current]
-    leftovers: dict[str, Component] = {key: {"platform": platform} for key, platform in removed[-MOST_REMEMBERED:]}
+    removals: dict[str, Component] = {key: {"platform": platform} for key, platform in removed[-MAX_REMEMBERED:]}
     return {
         "device": {
             "identifiers": [topics.device_id],
@@ -63,7 +64,7 @@ def discovery_payload(
         "availability": availability(topics.status),
         "availability_mode": "all",
         "qos": 1,
-        "components": current | leftovers,
+        "components": current | removals,
     }
 
 
@@ -102,11 +103,11 @@ def _of_source(whole: Mapping[str, object], source: SourceInfo) -> dict[str, obj
 
 
 def discovered(topics: Topics, payload: bytes) -> Discovered:
-    """Read back a payload that may be anything; whatever did not come from us is left out.
+    """What a payload announced, which may be anything; what is not ours is left out.
 
     Topics count only below the node's base, so that a forged payload cannot make us clear topics of others.
     """
-    if len(payload) > LARGEST_PAYLOAD_BYTES:
+    if len(payload) > MAX_PAYLOAD_BYTES:
         return NOTHING
     try:
         value = json.loads(payload)

@@ -12,13 +12,14 @@ import aiomqtt
 
 from clapstream.config import MqttSettings
 from clapstream.sinks.mqtt import payloads
-from clapstream.sinks.mqtt.connection import Connection, Connector, publish_all
-from clapstream.sinks.mqtt.outbox import Message
+from clapstream.sinks.mqtt.connection import Connection
+from clapstream.sinks.mqtt.connector import Connector
+from clapstream.sinks.mqtt.message import Message
 from clapstream.sinks.mqtt.reasons import reason_of
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
 
-LONGEST_SECONDS = 30.0
+MAX_SECONDS = 30.0
 """For a broker that retains more than it can send in this time."""
 
 
@@ -51,17 +52,17 @@ def forget_node(
 
 async def _forget(settings: MqttSettings, topics: Topics, force: bool, timeouts: Timeouts) -> Forgotten:
     connector = Connector(settings, timeouts, topics.status)
-    async with connector.visit(f"clapstream-{secrets.token_hex(6)}") as connection:
+    async with connector.connect_without_session(f"clapstream-{secrets.token_hex(6)}") as connection:
         retained = await _retained(connection, topics, timeouts)
         if retained.get(topics.status) == payloads.ONLINE.encode() and not force:
             raise NodeOnlineError(
                 f"node {topics.node} is online and would publish everything again; stop it first, "
                 "or use --force if it is not running any more"
             )
-        doomed = [Message(topic, "", retain=True) for topic in _in_order(topics, retained)]
-        answers = await publish_all(connection, doomed, 8)
+        deletions = [Message(topic, "", retain=True) for topic in _in_order(topics, retained)]
+        answers = await connection.publish_all(deletions, 8)
     result = Forgotten()
-    for message, refusal in zip(doomed, answers, strict=True):
+    for message, refusal in zip(deletions, answers, strict=True):
         if refusal is None:
             result.deleted.append(message.topic)
         else:
@@ -70,12 +71,12 @@ async def _forget(settings: MqttSettings, topics: Topics, force: bool, timeouts:
 
 
 def _in_order(topics: Topics, retained: Iterable[str]) -> list[str]:
-    """Home Assistant's device goes first: its entities should not see their topics vanish."""
+    """Discovery first: Home Assistant removes the entities before their topics are deleted."""
     return sorted(retained, key=lambda topic: (not topics.is_discovery(topic), topic))
 
 
 async def _retained(connection: Connection, topics: Topics, timeouts: Timeouts) -> dict[str, bytes]:
-    """What the broker retains for the node, collected until nothing more comes."""
+    """What the broker retains for the node: payloads by topic, read until nothing more arrives."""
     found: dict[str, bytes] = {}
     changed = asyncio.Event()
 
@@ -91,9 +92,9 @@ async def _retained(connection: Connection, topics: Topics, timeouts: Timeouts) 
         for pattern in (f"{topics.base}/#", f"{topics.discovery_prefix}/device/+/config"):
             refusal = await connection.subscribe(pattern, 1)
             if refusal is not None:
-                raise aiomqtt.MqttError(f"it refused the subscription to {pattern}: {refusal}")
+                raise aiomqtt.MqttError(f"broker refused the subscription to {pattern}: {refusal}")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_SECONDS):
+            async with asyncio.timeout(MAX_SECONDS):
                 while True:
                     changed.clear()
                     await asyncio.wait_for(changed.wait(), timeouts.retained)

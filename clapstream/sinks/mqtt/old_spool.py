@@ -1,4 +1,4 @@
-"""Takes over what waits in the spool of earlier versions, which all nodes of a state directory shared."""
+"""Moves detections out of the spool of earlier versions, which all nodes of a state directory shared."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from clapstream.sinks.mqtt.payloads import source_name
-from clapstream.sinks.mqtt.spool_file import INSERT, SCHEMA
+from clapstream.sinks.mqtt.spool_file import INSERT, SCHEMA, parse
 
 _logger = logging.getLogger(__name__)
 
@@ -31,17 +30,17 @@ def drain_old_spool(old: Path, new: Path, sources: Collection[str]) -> None:
         if not left:
             old.unlink()
     except (sqlite3.Error, OSError) as error:
-        _logger.warning("cannot take over the spool %s of an earlier version (%s)", old, error)
+        _logger.warning("cannot read detections from %s, the spool of an earlier version (%s)", old, error)
         return
     if moved:
-        _logger.info("%d detections of an earlier version wait in %s now", moved, new)
+        _logger.info("moved %d detections of an earlier version to %s", moved, new)
     if left:
         names = ", ".join(sorted(left))
         _logger.warning("%d detections stay in %s: this node has no source named %s", left.total(), old, names)
 
 
 def _move(connection: sqlite3.Connection, sources: frozenset[str]) -> tuple[int, Counter[str]]:
-    """Both files change, or neither: returns how many were moved, and what is left by source."""
+    """Change both files, or neither; returns how many were moved, and how many are left by source."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(SCHEMA)
@@ -58,7 +57,5 @@ def _move(connection: sqlite3.Connection, sources: frozenset[str]) -> tuple[int,
 
 def _source_of(row: Row) -> str | None:
     """The source of a row, None for one that we never wrote."""
-    try:
-        return source_name(row[3])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    detection = parse(row[3])
+    return None if detection is None else detection.source.name

@@ -6,11 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
 
-from clapstream.updates import Event, SourceDiagnostics, WindowHeard
+from clapstream.sinks.mqtt.detection import Detection, Key
+from clapstream.updates import Event, SourceDiagnostics, SourceInfo, WindowHeard
 
-Phase = Literal["start", "end"]
 JsonObject = Mapping[str, object]
 
 ONLINE, OFFLINE = "online", "offline"
@@ -19,11 +18,14 @@ ON, OFF = "ON", "OFF"
 TOP_LABELS = 5
 """How many labels `heard` names."""
 
+DETECTION_BYTES = 256
+"""Of a detection's JSON, besides what its texts take: keys, numbers and times."""
+
 QUIETEST_DBFS = -120.0
 """Digital silence has no level; subscribers get a number that they can plot."""
 
 
-def to_json(value: JsonObject) -> str:
+def to_json(value: JsonObject | str) -> str:
     """One compact line of JSON that UTF-8 can carry; raises ValueError on NaN and infinity, which are no JSON."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode(errors="replace").decode()
@@ -44,6 +46,10 @@ def timestamp(time: datetime | None) -> str | None:
     if time is None:
         return None
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _read_timestamp(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def attributes(event: Event) -> JsonObject:
@@ -69,32 +75,56 @@ def event_fired(event: Event, model: str) -> JsonObject:
     }
 
 
-def detection(event: Event, phase: Phase) -> JsonObject:
-    """A start or an end; `id` and `phase` together are unique."""
+def detection(detection: Detection) -> JsonObject:
+    """A start or an end as the spool keeps it; `id` and `phase` together are unique."""
     return {
-        "id": event.id,
-        "phase": phase,
-        "source": event.source.name,
-        "label": event.label.name,
-        "score": _score(event.score),
-        "peak_score": _score(event.peak_score),
-        "started": timestamp(event.started),
-        "ended": timestamp(event.ended),
-        "duration_seconds": _seconds(event.duration_seconds),
+        "id": detection.id,
+        "phase": detection.phase,
+        "source": detection.source.name,
+        "label": detection.label,
+        "score": _score(detection.score),
+        "peak_score": _score(detection.peak_score),
+        "started": timestamp(detection.started),
+        "ended": timestamp(detection.ended),
+        "duration_seconds": _seconds(detection.duration_seconds),
     }
 
 
-def mark_late(detection: str, late: bool) -> str:
-    """A detection as JSON, with the note whether the broker was away when it happened."""
-    return to_json({**json.loads(detection), "late": late})
+def detection_published(waiting: Detection, late: bool) -> JsonObject:
+    """A start or an end as it is published; `late` tells that the broker was away when it happened."""
+    return {**detection(waiting), "late": late}
 
 
-def source_name(detection: str) -> str:
-    """The source of a detection as JSON."""
-    return str(json.loads(detection)["source"])
+def detection_bytes(detection: Detection) -> int:
+    """At most how many bytes the JSON of a detection takes, without making it."""
+    return DETECTION_BYTES + sum(
+        len(to_json(text).encode()) for text in (detection.id, detection.source.name, detection.label)
+    )
 
 
-def detection_key(payload: bytes) -> tuple[str, str] | None:
+def read_detection(text: str) -> Detection:
+    """A detection from its JSON; raises ValueError for anything else."""
+    try:
+        value = json.loads(text)
+        names = value["id"], value["source"], value["label"]
+        if value["phase"] not in ("start", "end") or not all(isinstance(name, str) for name in names):
+            raise ValueError("not a detection")
+        return Detection(
+            id=value["id"],
+            phase=value["phase"],
+            source=SourceInfo.of(value["source"]),
+            label=value["label"],
+            score=float(value["score"]),
+            peak_score=float(value["peak_score"]),
+            started=_read_timestamp(value["started"]),
+            ended=None if value["ended"] is None else _read_timestamp(value["ended"]),
+            duration_seconds=None if value["duration_seconds"] is None else float(value["duration_seconds"]),
+        )
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError("not a detection") from error
+
+
+def detection_key(payload: bytes) -> Key | None:
     """`id` and `phase` of a detection that the broker sent; None for anything else."""
     try:
         value = json.loads(payload)

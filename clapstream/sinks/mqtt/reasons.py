@@ -1,4 +1,4 @@
-"""What brokers and libraries say about a failure, in words that tell what to do."""
+"""Reasons of failures in words, with a hint what to do where there is one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _HINTS = {
     134: "check mqtt.username and the password",
     135: "check the user and the access rules of the broker",
     SESSION_TAKEN_OVER: "another client connected with our client id; was this installation copied?",
-    RETAIN_NOT_SUPPORTED: "going on without retained messages",
-    QOS_NOT_SUPPORTED: "going on with QoS 0",
+    RETAIN_NOT_SUPPORTED: "continuing without retained messages",
+    QOS_NOT_SUPPORTED: "continuing with QoS 0",
 }
 
 
 def reason_of(fault: BaseException, protocol: str = "5") -> str:
-    """The first fault of a group in words."""
+    """Why a connection failed, in words; of a group, the first failure."""
     while isinstance(fault, BaseExceptionGroup):
         fault = fault.exceptions[0]
     code = reason_code(fault)
@@ -64,6 +64,6 @@ def describe(code: ReasonCode, protocol: str = "5") -> str:
     return f"{name}: {hint}" if hint else name
 
 
-def error_words(code: MQTTErrorCode) -> str:
-    """One of paho's own errors in words."""
+def describe_error(code: MQTTErrorCode) -> str:
+    """The text of one of paho's own error codes."""
     return paho.error_string(code).rstrip(".").lower()

@@ -1,55 +1,42 @@
-"""What a node says over MQTT and how it answers, without a broker (no input or output here).
+"""What a node publishes, in which order, and what it does with the broker's answers (no input or output here).
 
 Every connection begins with the states of all labels, so that whatever happened meanwhile (a crash of ours, a
 broker without persistence) leaves no label ON. Detections leave the spool one at a time, each once the broker has
-acknowledged it. If the connection breaks in between, nobody knows whether the broker took it: we subscribe to our
+acknowledged it. If the connection breaks in between, nobody knows whether the broker has it: we subscribe to our
 own detections in a session that the broker keeps, and what comes back after the reconnect is not sent again.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 
+from clapstream.control import Handle
 from clapstream.sinks.mqtt import payloads
-from clapstream.sinks.mqtt.announcement import Announcement
 from clapstream.sinks.mqtt.delivery import Delivery
+from clapstream.sinks.mqtt.detection import Detection, Key
+from clapstream.sinks.mqtt.discovery_messages import DiscoveryMessages
 from clapstream.sinks.mqtt.entities import Node
-from clapstream.sinks.mqtt.outbox import Message, Outbox
-from clapstream.sinks.mqtt.ownership import Owner
+from clapstream.sinks.mqtt.incoming import Incoming
+from clapstream.sinks.mqtt.measurements import Measurements
+from clapstream.sinks.mqtt.message import Message
+from clapstream.sinks.mqtt.node_diagnostics import NodeDiagnostics
+from clapstream.sinks.mqtt.outbox import Outbox
+from clapstream.sinks.mqtt.owner import NOBODY, Owner
+from clapstream.sinks.mqtt.presence import Presence
 from clapstream.sinks.mqtt.refusals import Refusals
 from clapstream.sinks.mqtt.spool import Spool
-from clapstream.sinks.mqtt.spool_file import Detection, Key
-from clapstream.sinks.mqtt.throttle import Throttle, matters
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
-from clapstream.slugs import slugify
-from clapstream.updates import (
-    EventEnded,
-    EventStarted,
-    SourceDiagnostics,
-    SourceInfo,
-    SourceLabels,
-    Update,
-    WindowHeard,
-)
+from clapstream.updates import EventEnded, EventStarted, SourceDiagnostics, SourceLabels, Update, WindowHeard
 
-_logger = logging.getLogger(__name__)
-
-KEPT = "; detections are kept in the spool and tried again"
-LEFT_OUT = "; leaving the topic out for now"
-TRIED_SMALLER = "; trying smaller messages"
+KEPT = "; detections are kept in the spool and retried"
+SKIPPED = "; the topic is not used for now"
+SMALLER = "; trying smaller messages"
 
 
 class MqttSession:
-    """The node's side of the conversation with a broker.
-
-    `on_listening(source_slug, listening)` is called for every command. `earlier_known` is set once our own retained
-    discovery payloads were read back, which tell what an earlier process left behind. `usurped` tells that another
-    installation has taken the node's name.
-    """
+    """One node's messages over all of its connections; `on_command` takes the commands that arrive."""
 
     def __init__(
         self,
@@ -57,57 +44,34 @@ class MqttSession:
         node: Node,
         *,
         spool: Spool,
-        on_listening: Callable[[str, bool], None],
-        owner: Owner | None = None,
+        on_command: Handle,
+        owner: Owner = NOBODY,
         timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         timeouts = timeouts or Timeouts()
         self._topics = topics
-        self._sources = frozenset(source.slug for source in node.sources)
         self._source_names = frozenset(source.name for source in node.sources)
         self._spool = spool
-        self._on_listening = on_listening
-        self._owner = owner or Owner("", "")
-        self._clock = clock
-        self._heartbeat_seconds = timeouts.heartbeat
-        self._owner_due_at = 0.0
-        self._claimed = False
         self._outbox = Outbox(topics, sources=node.sources, model=node.model)
-        self._announcement = Announcement(topics, node)
-        self._windows = Throttle(timeouts.diagnostics, clock)
-        self._counters = Throttle(timeouts.diagnostics, clock)
-        self._last_counters: dict[SourceInfo, SourceDiagnostics] = {}
-        self._discovery_due = False
-        self._status_due = False
-        self._told_counts: tuple[int, ...] | None = None
-        self._told_counts_at = 0.0
-        self._diagnostics_seconds = timeouts.diagnostics
+        self._discovery = DiscoveryMessages(topics, node)
+        self._measurements = Measurements(timeouts.diagnostics, clock)
+        self._diagnostics = NodeDiagnostics(topics, timeouts.diagnostics, clock)
+        self.presence = Presence(topics, owner, heartbeat_seconds=timeouts.heartbeat, clock=clock)
         self.refusals = Refusals(timeouts.refused_retry, timeouts.disconnected_retry, clock)
-        self.earlier_known = asyncio.Event()
-        self.usurped: Owner | None = None
-
-    @property
-    def subscriptions(self) -> tuple[tuple[str, int], ...]:
-        """Topics with their quality of service.
-
-        Discovery comes last, so that its payload tells that all before it has arrived. Commands are not kept for us
-        while we are away: an old one should not switch a microphone.
-        """
-        topics = self._topics
-        return (
-            (topics.detections, 1),
-            (topics.status, 0),
-            (topics.owner, 1),
-            *((birth, 0) for birth in topics.births),
-            (topics.commands, 0),
-            *((topic, 0) for topic in self._announcement.topics),
+        self.incoming = Incoming(
+            topics,
+            [source.slug for source in node.sources],
+            discovery=self._discovery,
+            presence=self.presence,
+            spool=spool,
+            on_command=on_command,
         )
 
     @property
     def idle(self) -> bool:
-        """Whether everything was said that can be said now."""
-        pending = self._discovery_due or self._status_due or self._outbox
+        """Whether nothing is left to publish now."""
+        pending = self._discovery.due or self.presence.status_due or self._outbox
         return not pending and self.next_detection() is None
 
     @property
@@ -121,196 +85,132 @@ class MqttSession:
             lost_events=self._outbox.lost_events,
         )
 
+    def unconfigured(self) -> dict[str, int]:
+        """Detections in the spool of sources that are no longer configured, by source."""
+        return {name: count for name, count in self._spool.sources().items() if name not in self._source_names}
+
     def offer(self, update: Update) -> None:
         """Take an update; never blocks."""
         match update:
-            case SourceDiagnostics(source):
-                at_once = matters(self._last_counters.get(source), update)
-                if self._counters.passes(source, update, at_once=at_once):
-                    self._last_counters[source] = update
+            case SourceDiagnostics():
+                if self._measurements.counters_pass(update):
                     self._outbox.put(update)
                 return
-            case EventStarted(event):
-                self._spool.append(event.id, "start", payloads.to_json(payloads.detection(event, "start")))
-            case EventEnded(event):
-                self._spool.append(event.id, "end", payloads.to_json(payloads.detection(event, "end")))
-            case SourceLabels(source, labels):
-                self._announcement.relabel(source, labels)
-                self._discovery_due = True
-            case WindowHeard(source):
-                self._outbox.put(update, with_level=self._windows.passes(source, update))
+            case WindowHeard():
+                self._outbox.put(update, with_level=self._measurements.level_passes(update))
                 return
+            case EventStarted(event):
+                self._spool.append(Detection.of(event, "start"))
+            case EventEnded(event):
+                self._spool.append(Detection.of(event, "end"))
+            case SourceLabels(source, labels):
+                self._discovery.set_labels(source, labels)
         self._outbox.put(update)
 
-    def connected(self, earlier_owner: Owner | None = None, most_bytes: int | None = None) -> None:
-        """A broker answered: what waits now happened while it was away."""
+    def on_connect(self, previous_owner: Owner = NOBODY, limit_bytes: int | None = None) -> None:
+        """Mark what waits now as late: it happened while the broker was away.
+
+        `previous_owner` is the owner of the node's name so far, `limit_bytes` the largest packet that the broker
+        says it accepts.
+        """
         self._spool.mark_late()
-        self.refusals.connected()
-        self._announcement.connected(most_bytes)
-        self._announcement.expect(earlier_owner.discovery if earlier_owner else ())
-        self._claimed = False
-        self.usurped = None
+        self.refusals.on_connect()
+        self._discovery.on_connect(previous_owner.discovery, limit_bytes)
+        self.presence.on_connect()
+
+    def on_disconnect(self) -> None:
+        """Drop what is of no use on another connection."""
+        self._outbox.stop()
+        self.incoming.on_disconnect()
 
     def claim(self) -> Message:
-        """The record that says whose the name is."""
-        self._owner_due_at = self._clock() + self._heartbeat_seconds
-        owner = Owner(self._owner.id, self._owner.host, self._announcement.retained)
-        return Message(self._topics.owner, owner.payload(), retain=True)
+        """The record that says whose the node's name is."""
+        return self.presence.claim(self._discovery.retained)
 
-    def begin(self) -> list[Message]:
-        """What to say first on a new connection: deletions of what is no longer ours, then all states.
+    def first_messages(self) -> list[Message]:
+        """What to publish first on a new connection: deletions of what is gone, then all states.
 
         Discovery and `online` are due after it, so that nobody sees an old state of a node that is online.
         """
-        self._discovery_due = self._status_due = True
-        self._told_counts = None
-        stale = [Message(topic, "", retain=True) for topic in self._announcement.stale_topics()]
-        self._announcement.all_read()
-        return [message for message in stale + self._outbox.start() if not self.refusals.is_left_out(message.topic)]
+        self._discovery.due = self.presence.status_due = True
+        self._diagnostics.publish_again()
+        deletions = self._discovery.deletions()
+        self._discovery.stop_reading()
+        return self._allowed(deletions + self._outbox.start())
 
-    def end(self) -> None:
-        """The connection is gone."""
-        self._outbox.stop()
-        self.earlier_known.clear()
-
-    def due(self, most: int) -> list[Message]:
-        """What to say next, up to about `most` messages."""
-        self._release_held()
-        messages = []
-        if self._discovery_due:
-            self._discovery_due = False
-            before = self._announcement.retained
-            messages += self._announcement.messages()
-            if self._announcement.retained != before:
-                self._owner_due_at = 0.0
-        if self._status_due:
-            self._status_due = False
-            messages.append(Message(self._topics.status, payloads.ONLINE, retain=True))
-        if self._clock() >= self._owner_due_at:
+    def next_messages(self, limit: int) -> list[Message]:
+        """What to publish next, up to about `limit` messages; detections are not among them."""
+        self._queue_due()
+        before = self._discovery.retained
+        messages = self._discovery.take()
+        if self._discovery.retained != before:
+            self.presence.claim_now()
+        messages += self.presence.take_status()
+        if self.presence.heartbeat_in_seconds() <= 0.0:
             messages.append(self.claim())
-            self._told_counts = None
-        messages += self._diagnostics() + self._outbox.take(most)
-        return [message for message in messages if not self.refusals.is_left_out(message.topic)]
+            self._diagnostics.publish_again()
+        messages += self._diagnostics.take(self.delivery) + self._outbox.take(limit)
+        return self._allowed(messages)
 
     def next_due_seconds(self) -> float:
-        """How long nothing has to be said unless something happens."""
-        return max(0.01, min(self._owner_due_at - self._clock(), 1.0))
+        """How long nothing has to be published unless something happens."""
+        return max(0.01, min(self.presence.heartbeat_in_seconds(), 1.0))
 
     def next_detection(self) -> tuple[Key, Message] | None:
-        """The oldest detection that the broker has not acknowledged, once its state and event went before it."""
-        detection = None if self._outbox.has_changes else self._spool.first(self._can_be_sent)
-        if detection is None:
+        """The oldest detection that the broker has not acknowledged, once its state and event were published."""
+        waiting = None if self._outbox.has_changes else self._spool.first(self._can_be_sent)
+        if waiting is None:
             return None
-        body = payloads.mark_late(detection.payload, self._spool.is_late(detection.key))
-        return detection.key, Message(self._topics.detection(slugify(detection.source)), body)
+        detection = waiting.detection
+        payload = payloads.to_json(payloads.detection_published(detection, waiting.late))
+        return detection.key, Message(self._topics.detection(detection.source.slug), payload)
 
-    def answered(self, message: Message, refusal: str | None, key: Key | None = None) -> None:
-        """The broker took a message, or refused it; `key` is that of a detection."""
+    def on_answer(self, message: Message, refusal: str | None, key: Key | None = None) -> None:
+        """The broker accepted a message, or refused it for a reason; `key` is that of a detection."""
         topic = message.topic
         if refusal is None:
             self.refusals.accepted(topic)
             if key is not None:
                 self._spool.remove(key)
-                self._spool.tell_dropped()
-        elif "too large" in refusal and self._announcement.is_ours(topic):
-            self._discovery_due = self._announcement.too_large(message) or self._discovery_due
+                self._spool.log_dropped()
+        elif "too large" in refusal and self._discovery.owns(topic):
+            self._discovery.too_large(message)
         else:
             self.refusals.refused(topic, refusal, KEPT if key is not None else "")
 
-    def connection_lost(self, under_way: Sequence[Message], reason: str) -> bool:
-        """The broker ended the connection while these messages were under way.
+    def on_connection_lost(self, unacknowledged: Sequence[Message], reason: str) -> bool:
+        """The broker ended the connection before it acknowledged these messages.
 
-        Returns whether discovery was too large for it: the next connection begins with a smaller form.
+        Returns whether discovery was too large for it: the next connection begins with a smaller layout.
         """
-        largest = max(under_way, key=lambda message: len(message.payload))
-        discovery = largest if self._announcement.is_ours(largest.topic) else None
+        largest = max(unacknowledged, key=lambda message: len(message.payload))
+        discovery = largest if self._discovery.owns(largest.topic) else None
         # Brokers of MQTT 3.1.1 do not say why they disconnect: most often the packet is too large.
-        if discovery is not None and ("too large" in reason or self._announcement.is_limited):
-            return self._announcement.too_large(discovery)
-        consequence = TRIED_SMALLER if discovery is not None else LEFT_OUT
-        self.refusals.connection_lost([message.topic for message in under_way], reason, consequence)
-        if discovery is None or not self.refusals.is_left_out(discovery.topic):
+        if discovery is not None and ("too large" in reason or self._discovery.found_limit):
+            return self._discovery.too_large(discovery)
+        consequence = SMALLER if discovery is not None else SKIPPED
+        self.refusals.connection_lost([message.topic for message in unacknowledged], reason, consequence)
+        if discovery is None or not self.refusals.is_skipped(discovery.topic):
             return False
         self.refusals.forget(discovery.topic)
-        return self._announcement.too_large(discovery)
+        return self._discovery.too_large(discovery)
 
-    def unconfigured(self) -> dict[str, int]:
-        """Detections in the spool of sources that are no longer configured, by source."""
-        return {name: count for name, count in self._spool.sources().items() if name not in self._source_names}
-
-    def receive(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        """Act on a message from the broker, which may be anything."""
-        topics = self._topics
-        source = topics.source_of(topic)
-        if self._announcement.is_ours(topic):
-            if self._announcement.read_back(topic, payload):
-                self.earlier_known.set()
-        elif topic == topics.owner:
-            self._watch_owner(payload)
-        elif topic in topics.births and payload == payloads.ONLINE.encode():
-            self._discovery_due = True
-        elif topic == topics.status:
-            # The will of a connection that the broker gave up late must not outlive this connection.
-            self._status_due = self._status_due or payload != payloads.ONLINE.encode()
-        elif source in self._sources and topic == topics.detection(source):
-            self._confirm(payload)
-        elif source in self._sources and topic == topics.listening_set(source):
-            self._obey(source, payload, retained=retained)
-        else:
-            _logger.debug("ignored %d bytes on %.200r", len(payload), topic)
-
-    def _watch_owner(self, payload: bytes) -> None:
-        """Of two installations that claim a name at once, the one whose record stays has it."""
-        owner = Owner.read(self._topics, payload)
-        if owner is not None and owner.id == self._owner.id:
-            self._claimed = True
-        elif owner is not None and self._claimed:
-            self.usurped = owner
-        elif self._claimed:
-            self._owner_due_at = 0.0  # somebody deleted or damaged it
+    def _allowed(self, messages: Sequence[Message]) -> list[Message]:
+        return [message for message in messages if not self.refusals.is_skipped(message.topic)]
 
     def _can_be_sent(self, detection: Detection) -> bool:
         """Whether its source is configured and its topic was not just refused."""
-        if detection.source not in self._source_names:
+        if detection.source.name not in self._source_names:
             return False
-        return not self.refusals.is_waiting(self._topics.detection(slugify(detection.source)))
+        return not self.refusals.is_waiting(self._topics.detection(detection.source.slug))
 
-    def _release_held(self) -> None:
-        """Counters and levels that were held back, and what was refused and is to be tried again."""
-        for source, update in self._counters.due():
-            if isinstance(update, SourceDiagnostics):
-                self._last_counters[source] = update
-                self._outbox.put(update)
-        for _, update in self._windows.due():
-            if isinstance(update, WindowHeard):
-                self._outbox.put_level(update)
+    def _queue_due(self) -> None:
+        """Queue counters and levels that were held back, and what was refused and is to be tried again."""
+        for update in self._measurements.due_counters():
+            self._outbox.put(update)
+        for window in self._measurements.due_levels():
+            self._outbox.put_level(window)
         for topic in self.refusals.take_due():
-            if self._announcement.is_ours(topic):
-                self._discovery_due = True
-            self._status_due = self._status_due or topic == self._topics.status
-            self._outbox.repeat(topic)
-
-    def _diagnostics(self) -> list[Message]:
-        """The node's own counters, at once when something is lost for the first time, else at times."""
-        delivery = self.delivery
-        counts = (delivery.refused, delivery.dropped_detections, delivery.lost_events)
-        told, now = self._told_counts, self._clock()
-        is_first = told is None or any(not before and after for before, after in zip(told, counts, strict=True))
-        if counts == told or not (is_first or now - self._told_counts_at >= self._diagnostics_seconds):
-            return []
-        self._told_counts, self._told_counts_at = counts, now
-        return [Message(self._topics.diagnostics_of_node, delivery.diagnostics())]
-
-    def _confirm(self, payload: bytes) -> None:
-        """A detection of ours came back: the broker has it, even if its acknowledgement was lost."""
-        key = payloads.detection_key(payload)
-        if key is not None:
-            self._spool.remove(key)
-
-    def _obey(self, source: str, payload: bytes, *, retained: bool) -> None:
-        """A retained command is one of the past, sent again at every connect: it is ignored."""
-        command = payload.strip().upper()
-        if retained or command not in (payloads.ON.encode(), payloads.OFF.encode()):
-            _logger.debug("ignored a listening command of %d bytes for %s", len(payload), source)
-            return
-        self._on_listening(source, command == payloads.ON.encode())
+            self._discovery.due = self._discovery.due or self._discovery.owns(topic)
+            self.presence.status_due = self.presence.status_due or topic == self._topics.status
+            self._outbox.publish_again(topic)

@@ -1,8 +1,8 @@
 """Detections that wait for the broker, kept over restarts.
 
-The queue in memory is what counts; a small SQLite file mirrors it on a thread of its own, so that the event loop
-never waits for a disk. Both are bounded in number, bytes and age: the oldest goes first. When the disk fails, the
-queue goes on in memory, and the file is rewritten once the disk works again.
+The queue is in memory; a small SQLite file mirrors it on a thread of its own, so that the event loop never waits
+for a disk. Both are bounded in number, bytes and age: the oldest is dropped first. While the disk fails, the queue
+goes on in memory, and the file is rewritten once the disk works again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from clapstream.sinks.mqtt.spool_file import Detection, Key, SpoolFile
+from clapstream.sinks.mqtt import payloads
+from clapstream.sinks.mqtt.detection import Detection, Key
+from clapstream.sinks.mqtt.spool_file import SpoolFile, Waiting
 
 _logger = logging.getLogger(__name__)
 
@@ -38,9 +40,8 @@ class Spool:
     ) -> None:
         self._limits = limits or SpoolLimits()
         self._clock = clock
-        self._rows: OrderedDict[Key, Detection] = OrderedDict()
+        self._rows: OrderedDict[Key, Waiting] = OrderedDict()
         self._bytes = 0
-        self._late: set[Key] = set()
         self._dropping = False
         self._dropped_before = 0
         self._disk = SpoolFile(path) if path is not None else None
@@ -48,71 +49,67 @@ class Spool:
         self.dropped = 0
 
     async def open(self) -> None:
-        """Put what an earlier process left before whatever is here already."""
+        """Load what an earlier process left; it comes before what was appended meanwhile."""
         if self._disk is None:
             return
         arrived = list(self._rows.values())
-        for detection in await asyncio.wrap_future(self._thread.submit(self._disk.load)):
-            if detection.key not in self._rows:
-                self._add(detection)
-        for detection in arrived:
-            self._rows.move_to_end(detection.key)
+        for waiting in await asyncio.wrap_future(self._thread.submit(self._disk.load)):
+            if waiting.detection.key not in self._rows:
+                self._add(waiting)
+        for waiting in arrived:
+            self._rows.move_to_end(waiting.detection.key)
         self._trim()
 
     async def close(self) -> None:
-        """Wait until the disk has everything."""
+        """Wait until everything is in the file."""
         if self._disk is not None:
             await asyncio.wrap_future(self._thread.submit(self._disk.close))
         self._thread.shutdown()
 
-    async def settled(self, timeout_seconds: float) -> None:
-        """Wait until the disk knows what was done so far, or until the time is up: it may hang."""
+    async def wait_for_disk(self, timeout_seconds: float) -> None:
+        """Wait until the file has every change so far, or until the time is up: the disk may hang."""
         if self._disk is not None:
             await asyncio.wait({asyncio.wrap_future(self._thread.submit(_nothing))}, timeout=timeout_seconds)
 
-    def append(self, id: str, phase: str, payload: str) -> None:
+    def append(self, detection: Detection) -> None:
         """Queue a detection; one that waits already is not queued again."""
-        detection = Detection(id, phase, payload, self._clock())
         if detection.key in self._rows:
             return
-        self._add(detection)
-        self._mirror(lambda disk: disk.insert(detection))
+        waiting = Waiting(detection, self._clock())
+        self._add(waiting)
+        self._mirror(lambda disk: disk.insert(waiting))
         self._trim()
 
-    def first(self, ready: Callable[[Detection], bool] = lambda detection: True) -> Detection | None:
-        """The oldest detection that is `ready` and not too old to be told, if there is one."""
+    def first(self, ready: Callable[[Detection], bool] = lambda detection: True) -> Waiting | None:
+        """The oldest detection that is `ready` and not too old to be published, if there is one."""
         self._trim()
-        return next((detection for detection in self._rows.values() if ready(detection)), None)
+        return next((waiting for waiting in self._rows.values() if ready(waiting.detection)), None)
 
     def sources(self) -> Counter[str]:
         """How many detections wait, by the name of their source."""
-        return Counter(detection.source for detection in self._rows.values())
+        return Counter(waiting.detection.source.name for waiting in self._rows.values())
 
     def remove(self, key: Key) -> bool:
-        """Take out a detection that was delivered; False if it is not here."""
-        detection = self._rows.pop(key, None)
-        if detection is None:
+        """Remove a detection that was delivered; False if it does not wait."""
+        waiting = self._rows.pop(key, None)
+        if waiting is None:
             return False
-        self._bytes -= len(detection.payload)
-        self._late.discard(key)
+        self._bytes -= payloads.detection_bytes(waiting.detection)
         self._dropping = self._dropping and bool(self._rows)
         self._mirror(lambda disk: disk.delete(key))
         return True
 
     def mark_late(self) -> None:
-        """The broker was away for everything that waits now."""
-        self._late.update(self._rows)
-
-    def is_late(self, key: Key) -> bool:
-        """Whether the broker was away when the detection happened."""
-        return key in self._late
+        """Mark all that waits now: the broker was away when it happened."""
+        for waiting in self._rows.values():
+            waiting.late = True
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _add(self, detection: Detection) -> None:
-        self._rows[detection.key] = detection
-        self._bytes += len(detection.payload)
+    def _add(self, waiting: Waiting) -> None:
+        self._rows[waiting.detection.key] = waiting
+        self._bytes += payloads.detection_bytes(waiting.detection)
 
     def _trim(self) -> None:
         oldest = self._clock() - self._limits.age_seconds
@@ -121,7 +118,7 @@ class Spool:
             full = len(self._rows) > self._limits.rows or self._bytes > self._limits.bytes
             if not full and first.stored >= oldest:
                 return
-            self._drop(first, "is full" if full else "holds detections that are too old")
+            self._drop(first.detection, "is full" if full else "holds detections that are too old")
 
     def _drop(self, detection: Detection, why: str) -> None:
         if not self._dropping:
@@ -131,16 +128,16 @@ class Spool:
         self.remove(detection.key)
         self._dropping = True
 
-    def tell_dropped(self) -> None:
-        """Log how many detections were dropped since the last time, once the broker takes them again."""
+    def log_dropped(self) -> None:
+        """Log how many detections were dropped since the last time, once the broker accepts them again."""
         if self.dropped > self._dropped_before:
             _logger.warning("%d detections were dropped from the spool", self.dropped - self._dropped_before)
         self._dropped_before = self.dropped
 
-    def keep_record(self, text: str) -> None:
-        """Keep how delivery stands beside the file, for other programs to read; an empty text deletes it."""
+    def write_delivery(self, text: str) -> None:
+        """Write the record of delivery beside the file; an empty text deletes it."""
         if self._disk is not None:
-            self._thread.submit(self._disk.keep_record, text).add_done_callback(_tell)
+            self._thread.submit(self._disk.write_delivery, text).add_done_callback(_raise_failure)
 
     def _mirror(self, change: Callable[[SpoolFile], None]) -> None:
         disk = self._disk
@@ -148,15 +145,15 @@ class Spool:
             return
         if disk.failed:
             rows = tuple(self._rows.values())
-            self._thread.submit(disk.rewrite, rows).add_done_callback(_tell)
+            self._thread.submit(disk.rewrite, rows).add_done_callback(_raise_failure)
         else:
-            self._thread.submit(disk.apply, change).add_done_callback(_tell)
+            self._thread.submit(disk.apply, change).add_done_callback(_raise_failure)
 
 
 def _nothing() -> None:
-    """Work whose end tells that all before it has ended."""
+    """Once the thread has run it, all that was submitted before has ended."""
 
 
-def _tell(done: Future[None]) -> None:
-    """Faults of the disk are handled on its thread; a mistake of ours ends up here and is logged in full."""
+def _raise_failure(done: Future[None]) -> None:
+    """Errors of the disk are handled on its thread; any other is a bug, which asyncio logs with its traceback."""
     done.result()

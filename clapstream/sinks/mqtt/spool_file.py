@@ -1,17 +1,16 @@
-"""The file that mirrors the spool: SQLite, and a record of delivery beside it. Every failure is borne."""
+"""The SQLite file that mirrors the spool, and the record of delivery beside it. No error of the disk is raised."""
 
 from __future__ import annotations
 
-import functools
-import json
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.delivery import DELIVERY_FILE
-from clapstream.sinks.mqtt.payloads import source_name
+from clapstream.sinks.mqtt.detection import Detection, Key
 
 _logger = logging.getLogger(__name__)
 
@@ -25,39 +24,26 @@ CREATE TABLE IF NOT EXISTS detections (
 INSERT = "INSERT OR IGNORE INTO detections (id, phase, payload, stored) VALUES (?, ?, ?, ?)"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-Key = tuple[str, str]
 
+@dataclass(slots=True)
+class Waiting:
+    """A detection in the spool: since when, in seconds since the epoch, and whether the broker was away then."""
 
-@dataclass(frozen=True)
-class Detection:
-    """A start or an end as JSON; `id` and `phase` name it. `stored` is in seconds since the epoch."""
-
-    id: str
-    phase: str
-    payload: str
+    detection: Detection
     stored: float
-
-    @functools.cached_property
-    def source(self) -> str:
-        """The name of the source that heard it."""
-        return source_name(self.payload)
-
-    @property
-    def key(self) -> Key:
-        """What makes it unique."""
-        return self.id, self.phase
+    late: bool = False
 
 
 class SpoolFile:
-    """The SQLite file; every method runs on the spool's thread. `failed` tells that memory knows more than it."""
+    """The SQLite file; every method runs on the spool's thread. `failed` tells that it lacks changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self.failed = False
 
-    def load(self) -> Sequence[Detection]:
-        """What an earlier process left; a damaged file is put aside."""
+    def load(self) -> Sequence[Waiting]:
+        """What an earlier process left; a damaged file is renamed."""
         try:
             return self._read()
         except sqlite3.DatabaseError as error:
@@ -70,35 +56,35 @@ class SpoolFile:
             return ()
 
     def apply(self, change: Callable[[SpoolFile], None]) -> None:
-        """Mirror one change."""
+        """Make one change in the file."""
         try:
             change(self)
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
 
-    def rewrite(self, rows: Sequence[Detection]) -> None:
+    def rewrite(self, rows: Sequence[Waiting]) -> None:
         """Bring the file up to date after a failure."""
         try:
             with self._open() as connection:
                 connection.execute("DELETE FROM detections")
-                connection.executemany(INSERT, [_row(detection) for detection in rows])
+                connection.executemany(INSERT, [_row(waiting) for waiting in rows])
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
         else:
             self.failed = False
             _logger.info("the spool %s can be written again", self._path)
 
-    def insert(self, detection: Detection) -> None:
+    def insert(self, waiting: Waiting) -> None:
         """Add a detection; raises sqlite3.Error or OSError."""
         with self._open() as connection:
-            connection.execute(INSERT, _row(detection))
+            connection.execute(INSERT, _row(waiting))
 
     def delete(self, key: Key) -> None:
         """Remove a detection; raises sqlite3.Error or OSError."""
         with self._open() as connection:
             connection.execute("DELETE FROM detections WHERE id = ? AND phase = ?", key)
 
-    def keep_record(self, text: str) -> None:
+    def write_delivery(self, text: str) -> None:
         """Write or delete the record of delivery."""
         path = self._path.with_name(DELIVERY_FILE)
         try:
@@ -126,14 +112,17 @@ class SpoolFile:
             self._connection.execute(SCHEMA)
         return self._connection
 
-    def _read(self) -> Sequence[Detection]:
+    def _read(self) -> Sequence[Waiting]:
+        """Every row that we wrote; others are left out."""
         rows = self._open().execute("SELECT id, phase, payload, stored FROM detections ORDER BY sequence")
-        return [Detection(*row) for row in rows if _is_sound(row)]
+        return [waiting for row in rows if (waiting := _waiting(*row)) is not None]
 
-    def _start_anew(self, error: sqlite3.DatabaseError) -> Sequence[Detection]:
+    def _start_anew(self, error: sqlite3.DatabaseError) -> Sequence[Waiting]:
         self.close()
         aside = self._path.with_name(self._path.name + ".damaged")
-        _logger.warning("the spool %s is damaged (%s): it is kept as %s", self._path, error, aside.name)
+        _logger.warning(
+            "the spool %s is damaged (%s): renamed to %s, starting with an empty one", self._path, error, aside.name
+        )
         try:
             self._path.replace(aside)
             return self._read()
@@ -148,17 +137,23 @@ class SpoolFile:
         self.failed = True
 
 
-def _row(detection: Detection) -> tuple[str, str, str, float]:
-    return detection.id, detection.phase, detection.payload, detection.stored
-
-
-def _is_sound(row: tuple[object, ...]) -> bool:
-    """Whether a row of the file is as we wrote it."""
-    *texts, stored = row
-    if not all(isinstance(text, str) for text in texts) or not isinstance(stored, float):
-        return False
+def parse(payload: object) -> Detection | None:
+    """The detection in a row that may hold anything."""
+    if not isinstance(payload, str):
+        return None
     try:
-        detection = json.loads(str(texts[-1]))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(detection, dict) and isinstance(detection.get("source"), str)
+        return payloads.read_detection(payload)
+    except ValueError:
+        return None
+
+
+def _row(waiting: Waiting) -> tuple[str, str, str, float]:
+    detection = waiting.detection
+    return detection.id, detection.phase, payloads.to_json(payloads.detection(detection)), waiting.stored
+
+
+def _waiting(id: object, phase: object, payload: object, stored: object) -> Waiting | None:
+    detection = parse(payload)
+    if detection is None or detection.key != (id, phase) or not isinstance(stored, float):
+        return None
+    return Waiting(detection, stored)

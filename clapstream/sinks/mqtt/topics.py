@@ -1,4 +1,4 @@
-"""Every MQTT topic clapstream speaks on, built from slugs so that no name can break out of its level."""
+"""Every MQTT topic of clapstream, built from slugs so that no name can break out of its level."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ class Topics:
         """Topics for a node by its name; raises ValueError where a configured topic has a wildcard or NUL."""
         for topic in (base_topic, discovery_prefix):
             if not topic.strip("/") or _NOT_IN_A_TOPIC.intersection(topic):
-                raise ValueError(f"{topic!r} is no MQTT topic: it must not be empty nor contain '+', '#' or NUL")
+                raise ValueError(
+                    f"{topic!r} is not a valid MQTT topic: it must not be empty or contain '+', '#' or NUL"
+                )
         slug = slugify(node)
         return cls(slug, f"{base_topic.strip('/')}/{slug}", discovery_prefix.strip("/"))
 
     @property
     def device_id(self) -> str:
-        """What Home Assistant knows the node by."""
+        """The identifier of the node's device in Home Assistant."""
         return f"clapstream_{self.node}"
 
     @property
@@ -66,13 +68,8 @@ class Topics:
 
     @property
     def births(self) -> tuple[str, ...]:
-        """Where Home Assistant says `online` after it started; another discovery prefix does not move its topic."""
+        """Where Home Assistant publishes `online` after it started, with or without another discovery prefix."""
         return tuple(dict.fromkeys(("homeassistant/status", f"{self.discovery_prefix}/status")))
-
-    @property
-    def commands(self) -> str:
-        """The subscription that covers `listening_set` of every source."""
-        return f"{self.base}/+/listening/set"
 
     @property
     def detections(self) -> str:
@@ -119,11 +116,12 @@ class Topics:
         """`ON` or `OFF`, retained: whether the source may listen."""
         return f"{self.base}/{source}/listening"
 
-    def listening_set(self, source: str) -> str:
-        """Where `ON` or `OFF` is sent to switch listening."""
-        return f"{self.base}/{source}/listening/set"
+    def command(self, source: str, suffix: str) -> str:
+        """Where a command to a source is sent; `+` as the source covers the command to every source."""
+        return f"{self.base}/{source}/{suffix}"
 
-    def source_of(self, topic: str) -> str:
-        """The level after the base: the source slug of a topic that belongs to a source, else an empty string."""
+    def split(self, topic: str) -> tuple[str, str]:
+        """The level below the base, which is a source's slug in all of its topics, and the rest; else empty."""
         below = topic.removeprefix(f"{self.base}/")
-        return below.split("/", 1)[0] if below != topic else ""
+        source, _, suffix = below.partition("/") if below != topic else ("", "", "")
+        return source, suffix

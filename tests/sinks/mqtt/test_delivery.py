@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from support.real_broker import Broker
-from support.sink_bench import BASE, QUICK, Bench, run, said, started
+from support.sink_bench import BASE, QUICK, Bench, run, started, wait_for_payload
 
 from clapstream.cli import main
-from clapstream.sinks.mqtt.delivery import WRITE_SECONDS, Delivery, DeliveryFile, delivery_notes
+from clapstream.sinks.mqtt.delivery import Delivery, delivery_notes
+from clapstream.sinks.mqtt.delivery_report import WRITE_SECONDS, DeliveryFile
 from clapstream.sinks.mqtt.node_state import spool_path_of
 
 
@@ -62,7 +63,7 @@ def test_check_says_what_waits_and_what_the_broker_refuses(
         live = broker.listen()
         again = Bench(broker.port, spool)
         async with again.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             await again.until(lambda: len(live.on(f"{BASE}/kitchen/detection")) == 2)
         assert checked(tmp_path, capsys) == []
 
@@ -86,16 +87,16 @@ def test_the_file_is_written_at_once_for_another_loss_and_seldom_for_numbers() -
     written: list[str] = []
     now = 0.0
     file = DeliveryFile(written.append, lambda: now)
-    file.note(Delivery())
+    file.update(Delivery())
     assert written == [""]
     for count in range(1, 50):
-        file.note(Delivery(dropped_detections=count))
+        file.update(Delivery(dropped_detections=count))
     assert [json.loads(text)["dropped_detections"] for text in written[1:]] == [1]
     now = WRITE_SECONDS
-    file.note(Delivery(dropped_detections=50, refused=7, waiting=3))
-    file.note(Delivery(dropped_detections=50, refused_topics={"a": "b"}))
+    file.update(Delivery(dropped_detections=50, refused=7, waiting=3))
+    file.update(Delivery(dropped_detections=50, refused_topics={"a": "b"}))
     assert [json.loads(text)["refused_topics"] for text in written[1:]] == [{}, {}, {"a": "b"}]
-    file.note(Delivery())
+    file.update(Delivery())
     assert written[-1] == ""
 
 

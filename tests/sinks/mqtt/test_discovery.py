@@ -154,8 +154,8 @@ def test_how_much_is_remembered_is_bounded() -> None:
         {f"yard-sound-{number}": "binary_sensor" for number in range(5_000)}, frozenset()
     )
     payload = discovery.discovery_payload(TOPICS, node("yard"), {YARD: [label("cat")]}, earlier)
-    assert len(components_of(payload)) == discovery.MOST_REMEMBERED + 12
-    assert len(payloads.to_json(payload)) < discovery.LARGEST_PAYLOAD_BYTES
+    assert len(components_of(payload)) == discovery.MAX_REMEMBERED + 12
+    assert len(payloads.to_json(payload)) < discovery.MAX_PAYLOAD_BYTES
 
 
 json_values = st.recursive(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 from support.real_broker import Broker
-from support.sink_bench import BASE, DISCOVERY, Bench, heard, run, said, started
+from support.sink_bench import BASE, DISCOVERY, Bench, run, started, wait_for, wait_for_payload
 
 
 def forget(folder: Path, port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,9 +24,9 @@ async def leave_something(broker: Broker, **options: object) -> None:
     live = broker.listen()
     bench = Bench(broker.port, **options)
     async with bench.running():
-        await heard(live, lambda it: any(message.topic.endswith("/status") for message in it.messages))
+        await wait_for(live, lambda it: any(message.topic.endswith("/status") for message in it.messages))
         bench.sink.offer(started("one"))
-        await heard(live, lambda it: any(message.topic.endswith("/detection") for message in it.messages))
+        await wait_for(live, lambda it: any(message.topic.endswith("/detection") for message in it.messages))
 
 
 def retained(broker: Broker) -> set[str]:
@@ -65,7 +65,7 @@ def test_a_node_that_is_online_is_refused_unless_forced(broker: Broker, tmp_path
     async def scenario() -> None:
         live = broker.listen()
         async with Bench(broker.port).running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             done = await asyncio.to_thread(forget, tmp_path, broker.port, "home")
             assert done.returncode == 1 and "node home is online" in done.stderr and "--force" in done.stderr
             assert f"{BASE}/status" in retained(broker)
@@ -82,7 +82,7 @@ def test_faults_are_told_in_a_line(make_broker: Callable[..., Broker], tmp_path:
     assert done.returncode == 1 and f"cannot use broker at 127.0.0.1:{gone.port}" in done.stderr
     assert "Traceback" not in done.stderr
     wild = forget(tmp_path, gone.port, "home", "--base-topic", "a/#")
-    assert wild.returncode == 2 and "no MQTT topic" in wild.stderr
+    assert wild.returncode == 2 and "not a valid MQTT topic" in wild.stderr
 
 
 def test_what_the_broker_does_not_let_go_is_told(make_broker: Callable[..., Broker], tmp_path: Path) -> None:

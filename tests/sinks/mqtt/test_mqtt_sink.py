@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.real_broker import Broker, Certificates, Heard
+from support.real_broker import Broker, Certificates, Received
 from support.sink_bench import (
     BASE,
     DISCOVERY,
@@ -24,14 +24,16 @@ from support.sink_bench import (
     QUICK,
     Bench,
     ended,
-    heard,
     run,
-    said,
     started,
+    wait_for,
+    wait_for_payload,
 )
 from support.sources import KITCHEN
 
 from clapstream.config import TlsSettings
+from clapstream.control import SetListening
+from clapstream.sinks.mqtt.detection import Detection
 from clapstream.sinks.mqtt.spool import Spool
 from clapstream.updates import (
     LabelScore,
@@ -47,20 +49,20 @@ def test_every_topic_of_the_contract(broker: Broker) -> None:
     async def scenario() -> None:
         bench, live = Bench(broker.port), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             offer = bench.sink.offer
             offer(SourceAvailability(KITCHEN, True))
             scores = (LabelScore(DOG, 0.81239, True), LabelScore(DOORBELL, 0.1, False))
             offer(WindowHeard(KITCHEN, NOON, NOON + timedelta(seconds=10), False, -32.14, 31.26, scores))
             offer(SourceDiagnostics(KITCHEN, 31.26, 7, 1, 2, 3, gated_windows=4))
             offer(started("one"))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
             offer(ended("one"))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
             offer(SourceListening(KITCHEN, False))
-            await said(live, f"{BASE}/kitchen/listening", "OFF")
+            await wait_for_payload(live, f"{BASE}/kitchen/listening", "OFF")
             late = broker.listen()
-            await heard(late, lambda it: len(it.messages) >= 9)
+            await wait_for(late, lambda it: len(it.messages) >= 9)
             kept = late.messages
 
         kitchen = f"{BASE}/kitchen"
@@ -137,12 +139,12 @@ def test_closing_publishes_what_is_left_and_then_offline(broker: Broker) -> None
     async def scenario() -> None:
         bench, live = Bench(broker.port), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             bench.sink.offer(started("one"))
             bench.sink.offer(ended("one"))
-        await said(live, f"{BASE}/status", "offline")
+        await wait_for_payload(live, f"{BASE}/status", "offline")
         assert len(live.on(f"{BASE}/kitchen/detection")) == 2
-        assert live.messages[-1] == Heard(f"{BASE}/status", "offline", False)
+        assert live.messages[-1] == Received(f"{BASE}/status", "offline", False)
 
     run(scenario())
 
@@ -151,11 +153,11 @@ def test_cancelling_publishes_offline_too(broker: Broker) -> None:
     async def scenario() -> None:
         bench, live = Bench(broker.port), broker.listen()
         task = asyncio.create_task(bench.sink.run())
-        await said(live, f"{BASE}/status", "online")
+        await wait_for_payload(live, f"{BASE}/status", "online")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await said(live, f"{BASE}/status", "offline")
+        await wait_for_payload(live, f"{BASE}/status", "offline")
 
     run(scenario())
 
@@ -164,14 +166,14 @@ def test_a_connection_that_just_ends_is_announced_by_the_will(broker: Broker) ->
     async def scenario() -> None:
         live = broker.listen()
         process = await crashing_daemon(broker.port)
-        await said(live, f"{BASE}/kitchen/dog_barking/state", "ON")
+        await wait_for_payload(live, f"{BASE}/kitchen/dog_barking/state", "ON")
         process.kill()
         await process.wait()
-        await said(live, f"{BASE}/status", "offline")
+        await wait_for_payload(live, f"{BASE}/status", "offline")
         # The next start leaves no label ON.
         bench = Bench(broker.port)
         async with bench.running():
-            await heard(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
+            await wait_for(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
             assert live.on(f"{BASE}/kitchen/dog_barking/state")[-1] == "OFF"
 
     run(scenario())
@@ -183,16 +185,14 @@ def test_a_daemon_killed_while_it_catches_up_repeats_one_detection_at_most(broke
         spool = Spool(path)
         await spool.open()
         for number in range(120):
-            spool.append(
-                f"{number}", "start", json.dumps({"id": f"{number}", "phase": "start", "source": "kitchen"})
-            )
+            spool.append(Detection.of(started(f"{number}").event, "start"))
         await spool.close()
         process = await crashing_daemon(broker.port, path)
-        await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) > 30)
+        await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) > 30)
         process.kill()
         await process.wait()
         async with Bench(broker.port, path).running():
-            await heard(live, lambda it: '"119"' in it.on(f"{BASE}/kitchen/detection")[-1])
+            await wait_for(live, lambda it: '"119"' in it.on(f"{BASE}/kitchen/detection")[-1])
         ids = [int(json.loads(payload)["id"]) for payload in live.on(f"{BASE}/kitchen/detection")]
         assert sorted(set(ids)) == list(range(120))
         assert ids == sorted(ids) and len(ids) <= 121
@@ -231,13 +231,13 @@ def test_listening_commands_reach_the_daemon(broker: Broker, protocol: str) -> N
         # A retained command is from the past; others are no commands at all.
         live.publish(f"{BASE}/kitchen/listening/set", "OFF", retain=True)
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             for topic, payload in HOSTILE:
                 live.publish(topic, payload)
             live.publish(f"{BASE}/front_yard/listening/set", " off\n")
             live.publish(f"{BASE}/kitchen/listening/set", "On")
             await bench.until(lambda: len(bench.commands) == 2)
-        assert bench.commands == [("front_yard", False), ("kitchen", True)]
+        assert bench.commands == [SetListening("front_yard", False), SetListening("kitchen", True)]
 
     run(scenario())
 
@@ -261,9 +261,9 @@ def test_home_assistants_birth_is_answered_with_discovery(broker: Broker, prefix
         bench, live = Bench(broker.port, discovery_prefix=prefix), broker.listen()
         topic = f"{prefix}/device/clapstream_home/config"
         async with bench.running():
-            await heard(live, lambda it: len(it.on(topic)) == 1)
+            await wait_for(live, lambda it: len(it.on(topic)) == 1)
             live.publish("homeassistant/status", "online")
-            await heard(live, lambda it: len(it.on(topic)) == 2)
+            await wait_for(live, lambda it: len(it.on(topic)) == 2)
         assert live.on(topic)[0] == live.on(topic)[1]
 
     run(scenario())
@@ -273,9 +273,9 @@ def test_a_forged_offline_is_corrected(broker: Broker) -> None:
     async def scenario() -> None:
         bench, live = Bench(broker.port), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             live.publish(f"{BASE}/status", "offline", retain=True)
-            await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
+            await wait_for(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
 
     run(scenario())
 
@@ -284,13 +284,13 @@ def test_a_label_removed_by_a_reload_vanishes(broker: Broker) -> None:
     async def scenario() -> None:
         bench, live = Bench(broker.port), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             bench.sink.offer(started("one"))
             bench.sink.offer(ended("one"))
             bench.sink.offer(SourceLabels(KITCHEN, (DOORBELL,)))
-            await heard(live, lambda it: len(it.on(DISCOVERY)) == 2)
-            await said(live, f"{BASE}/kitchen/dog_barking/state", "")
-            await said(live, f"{BASE}/kitchen/dog_barking/attributes", "")
+            await wait_for(live, lambda it: len(it.on(DISCOVERY)) == 2)
+            await wait_for_payload(live, f"{BASE}/kitchen/dog_barking/state", "")
+            await wait_for_payload(live, f"{BASE}/kitchen/dog_barking/attributes", "")
         components = json.loads(live.on(DISCOVERY)[-1])["components"]
         assert components["kitchen-sound-dog_barking"] == {"platform": "binary_sensor"}
         assert components["kitchen-event"]["event_types"] == ["doorbell"]
@@ -303,14 +303,14 @@ def test_what_an_earlier_process_announced_vanishes(broker: Broker) -> None:
         first = Bench(broker.port, sources=["kitchen", "yard"])
         live = broker.listen()
         async with first.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             first.sink.offer(started("one"))
-            await said(live, f"{BASE}/kitchen/dog_barking/state", "ON")
+            await wait_for_payload(live, f"{BASE}/kitchen/dog_barking/state", "ON")
         second = Bench(broker.port, labels=(DOORBELL,))
         async with second.running():
-            await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
+            await wait_for(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
             late = broker.listen()
-            await heard(late, lambda it: len(it.messages) >= 7)
+            await wait_for(late, lambda it: len(it.messages) >= 7)
         assert {message.topic for message in late.messages} == {
             DISCOVERY,
             f"{BASE}/status",
@@ -342,8 +342,8 @@ def test_a_broker_that_comes_later_is_found_and_missed_once(
             await asyncio.sleep(0.5)
             await asyncio.to_thread(broker.start)
             live = broker.listen()
-            await said(live, f"{BASE}/kitchen/dog_barking/state", "ON")
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+            await wait_for_payload(live, f"{BASE}/kitchen/dog_barking/state", "ON")
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
         assert json.loads(live.on(f"{BASE}/kitchen/detection")[0])["late"] is True
         assert bench.states == ["offline", "online", "offline"]
         warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -359,9 +359,9 @@ def test_a_killed_broker_gets_states_and_late_detections_once_and_in_order(
     async def scenario() -> None:
         bench, live = Bench(broker.port, tmp_path / "spool.sqlite", protocol=protocol), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             bench.sink.offer(started("zero"))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
             await asyncio.to_thread(broker.kill)
             await bench.until_state("offline")
             bench.sink.offer(ended("zero"))
@@ -370,9 +370,9 @@ def test_a_killed_broker_gets_states_and_late_detections_once_and_in_order(
                 bench.sink.offer(ended(f"{number}"))
             bench.sink.offer(started("last", DOORBELL))
             await asyncio.to_thread(broker.start)
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 43)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 43)
             bench.sink.offer(ended("last", DOORBELL))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 44)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 44)
         detections = [json.loads(payload) for payload in live.on(f"{BASE}/kitchen/detection")]
         between = [(str(number), phase) for number in range(20) for phase in ("start", "end")]
         assert [(item["id"], item["phase"]) for item in detections] == [
@@ -398,7 +398,7 @@ def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path
         timeouts = dataclasses.replace(QUICK, reply=1.0)
         bench, live = Bench(broker.port, tmp_path / "spool.sqlite", timeouts=timeouts), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             await asyncio.to_thread(broker.pause)
             for number in range(5):
                 bench.sink.offer(started(f"{number}"))
@@ -406,11 +406,11 @@ def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path
             assert bench.sink.state == ("online" if pause_seconds < 1.0 else "offline")
             bench.sink.offer(ended("4"))
             await asyncio.to_thread(broker.resume)
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 6)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 6)
             await bench.until_state("online")
-            await heard(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
+            await wait_for(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
             bench.sink.offer(started("5"))
-            await heard(live, lambda it: '"5"' in it.on(f"{BASE}/kitchen/detection")[-1])
+            await wait_for(live, lambda it: '"5"' in it.on(f"{BASE}/kitchen/detection")[-1])
         ids = [json.loads(payload)["id"] for payload in live.on(f"{BASE}/kitchen/detection")]
         assert ids == ["0", "1", "2", "3", "4", "4", "5"]
 
@@ -421,7 +421,7 @@ def test_attempts_at_a_broker_that_does_not_answer_leave_nothing_behind(broker: 
     async def scenario() -> None:
         bench, live = Bench(broker.port, timeouts=dataclasses.replace(QUICK, reply=0.1)), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             files, tasks = open_files(), len(asyncio.all_tasks())
             await asyncio.to_thread(broker.pause)
             bench.sink.offer(started("one"))
@@ -429,7 +429,7 @@ def test_attempts_at_a_broker_that_does_not_answer_leave_nothing_behind(broker: 
             assert open_files() <= files + 1
             assert len(asyncio.all_tasks()) <= tasks + 2
             await asyncio.to_thread(broker.resume)
-            await heard(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
+            await wait_for(live, lambda it: it.on(f"{BASE}/status")[-1] == "online")
             await asyncio.sleep(0.5)
             assert live.on(f"{BASE}/status")[-1] == "online"
             assert open_files() <= files and len(asyncio.all_tasks()) <= tasks
@@ -447,14 +447,16 @@ def test_a_broker_that_dies_under_a_publication_is_an_outage_like_others(
     async def scenario() -> None:
         bench, live = Bench(broker.port), broker.listen()
         async with bench.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             await asyncio.sleep(0.2)  # until the sink waits for something to say
             # The broker dies right before the publications, so that writing notices it first, not reading.
             bench.sink.offer(started("one"))
             await asyncio.sleep(0)
             broker.kill()
             await bench.until_state("offline")
-        assert [record.name for record in caplog.records] == ["clapstream.sinks.mqtt.sink"] * len(caplog.records)
+        assert [record.name for record in caplog.records] == ["clapstream.sinks.mqtt.connection_log"] * len(
+            caplog.records
+        )
 
     run(scenario())
 
@@ -485,12 +487,12 @@ def test_a_lost_acknowledgement_costs_no_second_delivery(broker: Broker) -> None
         async with Proxy(broker.port, cut_after=b"kitchen/detection") as proxy:
             bench = Bench(proxy.port)
             async with bench.running():
-                await said(live, f"{BASE}/status", "online")
+                await wait_for_payload(live, f"{BASE}/status", "online")
                 bench.sink.offer(started("one"))
                 bench.sink.offer(ended("one"))
-                await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
+                await wait_for(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
                 bench.sink.offer(started("two"))
-                await heard(live, lambda it: '"two"' in "".join(it.on(f"{BASE}/kitchen/detection")))
+                await wait_for(live, lambda it: '"two"' in "".join(it.on(f"{BASE}/kitchen/detection")))
         detections = [json.loads(payload) for payload in live.on(f"{BASE}/kitchen/detection")]
         assert [(item["id"], item["phase"], item["late"]) for item in detections] == [
             ("one", "start", False),
@@ -507,14 +509,14 @@ def test_a_slow_broker_gets_the_newest_values_and_every_state(broker: Broker) ->
         async with Proxy(broker.port, answer_seconds=0.05) as proxy:
             bench = Bench(proxy.port)
             async with bench.running():
-                await said(live, f"{BASE}/status", "online")
+                await wait_for_payload(live, f"{BASE}/status", "online")
                 for number in range(300):
                     bench.sink.offer(WindowHeard(KITCHEN, NOON, NOON, False, -number / 10, 30.0, ()))
                     if number in (100, 200):
                         bench.sink.offer(started("one") if number == 100 else ended("one"))
                     await asyncio.sleep(0.002)
-                await said(live, f"{BASE}/kitchen/level", "-29.9")
-                await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
+                await wait_for_payload(live, f"{BASE}/kitchen/level", "-29.9")
+                await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
         assert len(live.on(f"{BASE}/kitchen/level")) < 150
         assert live.on(f"{BASE}/kitchen/dog_barking/state") == ["OFF", "ON", "OFF"]
 
@@ -576,13 +578,13 @@ def test_closing_while_the_broker_is_paused_takes_the_grace_period_at_most(broke
     async def scenario() -> None:
         bench, live = Bench(broker.port, timeouts=dataclasses.replace(QUICK, flush=0.3)), broker.listen()
         task = asyncio.create_task(bench.sink.run())
-        await said(live, f"{BASE}/status", "online")
+        await wait_for_payload(live, f"{BASE}/status", "online")
         await asyncio.to_thread(broker.pause)
         bench.sink.offer(started("one"))
         bench.sink.close()
         await asyncio.wait_for(task, 5)
         await asyncio.to_thread(broker.resume)
-        await said(live, f"{BASE}/status", "offline")
+        await wait_for_payload(live, f"{BASE}/status", "offline")
 
     run(scenario())
 
@@ -600,12 +602,12 @@ def test_waiting_detections_survive_a_restart(make_broker: Callable[..., Broker]
         second = Bench(broker.port, path)
         async with second.running():
             second.sink.offer(started("two"))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 3)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 3)
         third = Bench(broker.port, path)
         async with third.running():
             await third.until_state("online")
             third.sink.offer(ended("two"))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 4)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 4)
         detections = [json.loads(payload) for payload in live.on(f"{BASE}/kitchen/detection")]
         assert [(item["id"], item["phase"]) for item in detections] == [
             ("one", "start"),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from clapstream.sinks.mqtt import payloads
+from clapstream.sinks.mqtt.detection import Detection
 from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
 from clapstream.sinks.mqtt.spool import Spool
 from clapstream.sinks.mqtt.spool_file import SCHEMA
+from clapstream.updates import SourceInfo
 
 
 def old_spool(folder: Path, *sources: str) -> Path:
@@ -23,7 +26,9 @@ def old_spool(folder: Path, *sources: str) -> Path:
     with connection:
         connection.execute(SCHEMA)
         for number, source in enumerate(sources):
-            payload = json.dumps({"id": str(number), "phase": "start", "source": source})
+            noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+            detection = Detection(str(number), "start", SourceInfo.of(source), "dog", 0.8, 0.8, noon)
+            payload = payloads.to_json(payloads.detection(detection))
             connection.execute(
                 "INSERT INTO detections (id, phase, payload, stored) VALUES (?, 'start', ?, 1e12)",
                 (str(number), payload),
@@ -61,6 +66,8 @@ def test_a_second_process_with_node_and_state_directory_is_told(tmp_path: Path) 
 
 HOLDER = """
 import pathlib, sys
+from clapstream.sinks.mqtt import payloads
+from clapstream.sinks.mqtt.detection import Detection
 from clapstream.sinks.mqtt.node_state import open_node_state
 state = open_node_state(pathlib.Path(sys.argv[1]), "home", [])
 print("locked", flush=True)
@@ -89,7 +96,7 @@ def test_a_damaged_old_spool_is_left_alone(tmp_path: Path, caplog: pytest.LogCap
     old.write_bytes(b"no database" * 100)
     state = open_node_state(tmp_path, "home", ["kitchen"])
     assert state.lock is not None and old.exists()
-    assert "cannot take over the spool" in caplog.text
+    assert "cannot read detections from" in caplog.text
 
 
 def test_a_state_directory_that_cannot_be_written_is_no_reason_not_to_start(

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from support.real_broker import Broker
-from support.sink_bench import BASE, DISCOVERY, QUICK, Bench, heard, run, said, started
+from support.sink_bench import BASE, DISCOVERY, QUICK, Bench, run, started, wait_for, wait_for_payload
 
+from clapstream.sinks.mqtt.name_check import NameCheck
 from clapstream.sinks.mqtt.node_state import open_node_state
-from clapstream.sinks.mqtt.ownership import NameCheck, Owner
+from clapstream.sinks.mqtt.owner import Owner
 from clapstream.sinks.mqtt.topics import Topics
 
 FIRST, SECOND = "1" * 11, "2" * 11
@@ -30,16 +31,16 @@ def test_a_second_node_of_one_name_is_told_and_publishes_nothing(
         first = Bench(broker.port, installation=FIRST, protocol=protocol)
         second = Bench(broker.port, installation=SECOND, protocol=protocol, sources=["cellar"], timeouts=PROMPT)
         async with first.running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             async with second.running():
                 await second.until_state("name in use")
                 second.sink.offer(started("stranger"))
                 first.sink.offer(started("ours"))
-                await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
+                await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
                 await asyncio.sleep(1.0)
                 assert second.sink.state == "name in use"
             first.sink.offer(started("later"))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 2)
             assert first.states == ["online"]
         assert live.on(f"{BASE}/status") == ["online", "offline"]
         assert not [message for message in live.messages if "cellar" in message.topic]
@@ -55,10 +56,10 @@ def test_a_name_is_taken_over_once_its_owner_is_gone(broker: Broker, caplog: pyt
         live = broker.listen()
         second = Bench(broker.port, installation=SECOND, timeouts=PROMPT)
         async with Bench(broker.port, installation=FIRST).running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
             running = asyncio.create_task(second.sink.run())
             await second.until_state("name in use")
-        await heard(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
+        await wait_for(live, lambda it: it.on(f"{BASE}/status") == ["online", "offline", "online"])
         assert "is offline: taking it over" in caplog.text
         # The first one comes back: now it is the second.
         first = Bench(broker.port, installation=FIRST)
@@ -77,7 +78,7 @@ def test_a_reinstalled_node_takes_its_name_at_once(broker: Broker, caplog: pytes
     async def scenario() -> None:
         live = broker.listen()
         async with Bench(broker.port, installation=FIRST).running():
-            await said(live, f"{BASE}/status", "online")
+            await wait_for_payload(live, f"{BASE}/status", "online")
         again = Bench(broker.port, installation=SECOND)
         async with again.running():
             await again.until_state("online")
@@ -103,7 +104,7 @@ def test_a_stale_online_is_found_out_by_the_missing_heartbeat(broker: Broker) ->
         )
         async with patient.running():
             await patient.until_state("online")
-            await heard(live, lambda it: len(it.on(f"{BASE}/owner")) > 5, "heartbeats")
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/owner")) > 5, "heartbeats")
 
     run(scenario())
 
@@ -184,10 +185,10 @@ def test_a_damaged_owner_record_does_not_lock_the_node_out(broker: Broker, paylo
         bench = Bench(broker.port)
         async with bench.running():
             await bench.until_state("online")
-            await heard(live, lambda it: bool(it.on(f"{BASE}/status")))
+            await wait_for(live, lambda it: bool(it.on(f"{BASE}/status")))
             live.publish(f"{BASE}/owner", payload, retain=True)
             text = payload.decode(errors="replace")
-            await heard(
+            await wait_for(
                 live, lambda it: it.on(f"{BASE}/owner").count(text) == 2 and "00" in it.on(f"{BASE}/owner")[-1]
             )
 

@@ -1,69 +1,24 @@
-"""The conversation with a broker, without one: hostile messages, slow brokers, the order of things."""
+"""The session without a broker: hostile messages, slow brokers, the order of messages."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import math
-from datetime import UTC, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import hostile
+from support.session_bench import DOG, NOON, TOPICS, SessionBench, ended, started
 from support.sources import YARD
 
-from clapstream.sinks.mqtt.entities import Node
-from clapstream.sinks.mqtt.outbox import Message, Outbox
-from clapstream.sinks.mqtt.session import MqttSession
-from clapstream.sinks.mqtt.spool import Spool
-from clapstream.sinks.mqtt.topics import Topics
-from clapstream.updates import (
-    Event,
-    EventEnded,
-    EventStarted,
-    LabelInfo,
-    LabelScore,
-    SourceAvailability,
-    SourceDiagnostics,
-    SourceLabels,
-    Update,
-    WindowHeard,
-)
+from clapstream.control import SetListening
+from clapstream.sinks.mqtt.outbox import Outbox
+from clapstream.updates import LabelScore, SourceAvailability, SourceDiagnostics, SourceLabels, Update, WindowHeard
 
-TOPICS = Topics.of("clapstream", "home", "homeassistant")
-DOG = LabelInfo("dog", "dog", 0.6, 0.4)
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COMMAND = "clapstream/home/yard/listening/set"
 
-
-def started(id: str) -> EventStarted:
-    return EventStarted(Event(id, YARD, DOG, 0.8, 0.8, NOON))
-
-
-class Talk:
-    """A conversation and the commands it passed on."""
-
-    def __init__(self) -> None:
-        self.commands: list[tuple[str, bool]] = []
-        self.spool = Spool(None)
-        self.session = MqttSession(
-            TOPICS,
-            Node("home", "bundled", "1.2.3", (YARD,)),
-            spool=self.spool,
-            on_listening=lambda source, listening: self.commands.append((source, listening)),
-        )
-
-        self.session.offer(SourceLabels(YARD, (DOG,)))
-
-    def introduce(self) -> list[Message]:
-        self.session.connected()
-        return self.session.begin() + self.session.due(100)
-
-    def listen(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
-        self.session.receive(topic, payload, retained=retained)
-
-
-heard_topics = st.sampled_from(
+received_topics = st.sampled_from(
     [
         COMMAND,
         TOPICS.discovery,
@@ -75,7 +30,7 @@ heard_topics = st.sampled_from(
         "clapstream/home/yard/listening",
     ]
 ) | st.text(max_size=100)
-heard_payloads = (
+received_payloads = (
     st.binary(max_size=200)
     | st.sampled_from(
         [b"ON", b"OFF", b"online", b"offline", b"{}", b"null", b'{"id": [], "phase": {}}', b"[" * 9_999]
@@ -89,15 +44,17 @@ heard_payloads = (
 
 
 @settings(max_examples=hostile.inputs(500))
-@given(st.lists(st.tuples(heard_topics, heard_payloads, st.booleans()), max_size=20))
-def test_whatever_is_heard_only_the_contract_is_said(heard: list[tuple[str, bytes, bool]]) -> None:
-    talk = Talk()
-    for topic, payload, retained in heard:
-        talk.listen(topic, payload, retained=retained)
-    commands = [payload for topic, payload, retained in heard if topic == COMMAND and not retained]
-    assert talk.commands == [("yard", payload == b"ON") for payload in commands if payload in (b"ON", b"OFF")]
-    said = talk.introduce()
-    assert {message.topic for message in said if message.payload} == {
+@given(st.lists(st.tuples(received_topics, received_payloads, st.booleans()), max_size=20))
+def test_whatever_is_received_only_the_contract_is_published(received: list[tuple[str, bytes, bool]]) -> None:
+    bench = SessionBench()
+    for topic, payload, retained in received:
+        bench.receive(topic, payload, retained=retained)
+    commands = [payload for topic, payload, retained in received if topic == COMMAND and not retained]
+    assert bench.commands == [
+        SetListening("yard", payload == b"ON") for payload in commands if payload in (b"ON", b"OFF")
+    ]
+    published = bench.connect()
+    assert {message.topic for message in published if message.payload} == {
         TOPICS.availability("yard"),
         TOPICS.listening("yard"),
         TOPICS.state("yard", "dog"),
@@ -106,42 +63,46 @@ def test_whatever_is_heard_only_the_contract_is_said(heard: list[tuple[str, byte
         TOPICS.owner,
         TOPICS.diagnostics_of_node,
     }
-    assert all(message.retain for message in said if message.topic != TOPICS.diagnostics_of_node)
-    assert all(message.topic.startswith("clapstream/home/yard/") for message in said if not message.payload)
+    assert all(message.retain for message in published if message.topic != TOPICS.diagnostics_of_node)
+    assert all(message.topic.startswith("clapstream/home/yard/") for message in published if not message.payload)
 
 
 def test_states_come_before_online() -> None:
-    talk = Talk()
-    said = [message.topic for message in talk.introduce()]
-    assert said.index(TOPICS.state("yard", "dog")) < said.index(TOPICS.discovery) < said.index(TOPICS.status)
+    bench = SessionBench()
+    published = [message.topic for message in bench.connect()]
+    assert (
+        published.index(TOPICS.state("yard", "dog"))
+        < published.index(TOPICS.discovery)
+        < published.index(TOPICS.status)
+    )
 
 
 def test_a_state_goes_before_its_detection() -> None:
-    talk = Talk()
-    talk.introduce()
-    talk.session.offer(started("one"))
-    assert talk.session.next_detection() is None
-    assert [message.topic for message in talk.session.due(8)] == [
+    bench = SessionBench()
+    bench.connect()
+    bench.session.offer(started("one"))
+    assert bench.session.next_detection() is None
+    assert [message.topic for message in bench.session.next_messages(8)] == [
         TOPICS.attributes("yard", "dog"),
         TOPICS.state("yard", "dog"),
         TOPICS.last_label("yard"),
         TOPICS.event("yard"),
     ]
-    detection = talk.session.next_detection()
+    detection = bench.session.next_detection()
     assert detection is not None and detection[1].topic == TOPICS.detection("yard")
-    assert not talk.session.idle
-    talk.session.answered(detection[1], None, detection[0])
-    assert talk.session.idle
+    assert not bench.session.idle
+    bench.session.on_answer(detection[1], None, detection[0])
+    assert bench.session.idle
 
 
-def test_a_detection_that_came_back_is_not_said_again() -> None:
-    talk = Talk()
-    talk.introduce()
-    talk.session.offer(started("one"))
-    talk.listen(TOPICS.detection("yard"), b'{"id": "one", "phase": "end"}')
-    assert len(talk.spool) == 1
-    talk.listen(TOPICS.detection("yard"), b'{"id": "one", "phase": "start"}')
-    assert len(talk.spool) == 0
+def test_a_detection_that_came_back_is_not_published_again() -> None:
+    bench = SessionBench()
+    bench.connect()
+    bench.session.offer(started("one"))
+    bench.receive(TOPICS.detection("yard"), b'{"id": "one", "phase": "end"}')
+    assert len(bench.spool) == 1
+    bench.receive(TOPICS.detection("yard"), b'{"id": "one", "phase": "start"}')
+    assert len(bench.spool) == 0
 
 
 def window(level_dbfs: float, score: float) -> WindowHeard:
@@ -149,21 +110,20 @@ def window(level_dbfs: float, score: float) -> WindowHeard:
 
 
 def test_a_slow_broker_builds_no_backlog() -> None:
-    outbox = Outbox(TOPICS, sources=[YARD], model="bundled", limit=50)
+    outbox = Outbox(TOPICS, sources=[YARD], model="bundled", queue_limit=50)
     outbox.put(SourceLabels(YARD, (DOG,)))
     outbox.start()
     for number in range(10_000):
-        event = Event(str(number), YARD, DOG, 0.8, 0.8, NOON)
-        outbox.put(EventStarted(event))
+        outbox.put(started(str(number)))
         outbox.put(window(-number, 0.5))
         outbox.put(SourceDiagnostics(YARD, 30.0, number, 0, 0, 0))
-        outbox.put(EventEnded(event))
+        outbox.put(ended(str(number)))
     assert len(outbox) < 100
-    said = outbox.take(1_000)
-    last = {message.topic: message.payload for message in said}
+    published = outbox.take(1_000)
+    last = {message.topic: message.payload for message in published}
     assert last[TOPICS.state("yard", "dog")] == "OFF"
     assert json.loads(last[TOPICS.diagnostics("yard")])["windows"] == 9_999
-    assert len([message for message in said if message.topic == TOPICS.heard("yard")]) == 1
+    assert len([message for message in published if message.topic == TOPICS.heard("yard")]) == 1
     assert len(outbox) == 0
 
 
@@ -186,18 +146,18 @@ def test_any_number_is_published_as_one(level_dbfs: float, score: float) -> None
     outbox.put(SourceLabels(YARD, (DOG,)))
     outbox.start()
     outbox.put(window(level_dbfs, score))
-    said = {message.topic: message.payload for message in outbox.take(10)}
-    assert math.isfinite(float(said[TOPICS.level("yard")]))
-    assert math.isfinite(json.loads(said[TOPICS.heard("yard")])["labels"][0]["score"])
+    published = {message.topic: message.payload for message in outbox.take(10)}
+    assert math.isfinite(float(published[TOPICS.level("yard")]))
+    assert math.isfinite(json.loads(published[TOPICS.heard("yard")])["labels"][0]["score"])
 
 
 def test_the_earlier_payload_is_known_once_a_connection() -> None:
     async def scenario() -> None:
-        talk = Talk()
-        assert not talk.session.earlier_known.is_set()
-        talk.listen(TOPICS.discovery, b"")
-        assert talk.session.earlier_known.is_set()
-        talk.session.end()
-        assert not talk.session.earlier_known.is_set()
+        bench = SessionBench()
+        assert not bench.session.incoming.discovery_read.is_set()
+        bench.receive(TOPICS.discovery, b"")
+        assert bench.session.incoming.discovery_read.is_set()
+        bench.session.on_disconnect()
+        assert not bench.session.incoming.discovery_read.is_set()
 
     asyncio.run(scenario())

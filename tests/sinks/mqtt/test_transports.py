@@ -5,24 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiomqtt
 import pytest
-from support.real_broker import Broker, Certificates, run_openssl
-from support.sink_bench import BASE, QUICK, Bench, heard, run, started
+from support.real_broker import Broker, Certificates, free_port, run_openssl
+from support.sink_bench import BASE, QUICK, Bench, run, started, wait_for
 
 from clapstream.config import MqttSettings, TlsSettings
-from clapstream.sinks.mqtt.connection import Connector
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from clapstream.sinks.mqtt.connector import Connector
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -45,7 +38,7 @@ def test_websockets(
             await bench.until_state("online")
             for number in range(20):
                 bench.sink.offer(started(f"{number}"))
-            await heard(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 20)
+            await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 20)
             await asyncio.to_thread(broker.kill)
             await bench.until_state("offline")
             await asyncio.to_thread(broker.start)
@@ -115,7 +108,7 @@ def test_an_error_while_writing_ends_the_connection(broker: Broker) -> None:
 
     async def scenario() -> None:
         connector = Connector(MqttSettings(host="127.0.0.1", port=broker.port), QUICK, "status")
-        async with connector.visit("writer") as connection:
+        async with connector.connect_without_session("writer") as connection:
 
             def broken(*_: object) -> None:
                 raise RuntimeError("broken while writing")
