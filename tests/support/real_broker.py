@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -188,7 +189,13 @@ def find_mosquitto() -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nothing uses.
+
+    It lies below the ports that the system gives to outgoing connections: one of those could take it while a broker
+    restarts.
+    """
+    while True:
+        port = random.randint(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
