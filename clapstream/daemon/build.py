@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 EXPECTED = (SourceError, CheckpointError, DeviceError, StateInUseError)
-"""What ends a command with a message instead of a traceback: the user can mend it."""
+"""Errors that the user can fix: they end a command with a message instead of a traceback."""
 
 
 def listen(
@@ -61,7 +61,7 @@ def listen(
 ) -> None:
     """Run the daemon until a signal, the end of its terminal or the end of every source.
 
-    Raises one of `EXPECTED` for what the user can mend.
+    Raises one of `EXPECTED` for what the user can fix.
     """
     try:
         asyncio.run(_listen(settings, dashboard, reload_settings, terminal))
@@ -92,9 +92,9 @@ async def _listen(
     reload_settings: Callable[[], Settings] | None,
     terminal: Terminal | None,
 ) -> None:
-    choose_device(settings.model.device)  # a device that is not there is said before anything opens
+    choose_device(settings.model.device)  # a missing device is reported before anything opens
     names = [source.name for source in settings.sources]
-    if settings.mqtt is not None:  # another daemon of this node is said before anything opens
+    if settings.mqtt is not None:  # so is another daemon of this node
         state = open_node_state(settings.state_directory, settings.node_slug, names)
     initial = {source.slug: source.listening for source in settings.sources}
     switches = ListeningSwitches(settings.state_directory, settings.node_slug, initial)
@@ -106,8 +106,8 @@ async def _listen(
         load_engine=functools.partial(_load_engine, settings),
         prepare_labels=_label_preparation(settings),
         reload_settings=reload_settings,
-        on_ready=functools.partial(_tell_ready, view),
-        on_stop=_end_soon,
+        on_ready=functools.partial(_report_ready, view),
+        on_stop=_limit_shutdown,
         switches=switches,
         terminal=terminal,
     )
@@ -131,7 +131,7 @@ async def _listen(
     try:
         await daemon.run()
     except BaseExceptionGroup as group:
-        # What hangs may be what the crash was about, or a thread that the event loop waits for as it closes.
+        # The event loop may never close: it waits for threads, and one may hang.
         exit_after_timeout(FAILURE, "".join(traceback.format_exception_only(_cause(group))).rstrip())
         raise
 
@@ -148,7 +148,7 @@ def _label_preparation(settings: Settings) -> Callable[[LabelSet], ListenedLabel
     return lambda label_set: embedder().listened_labels(label_set)
 
 
-def _end_soon() -> None:
+def _limit_shutdown() -> None:
     """After the first signal: a second one ends the process soon, and it ends in time without one."""
     exit_on_second_signal()
     exit_after_timeout(OK)
@@ -166,7 +166,7 @@ def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
     )
 
 
-def _tell_ready(view: DashboardSink | None, engine: Engine) -> None:
+def _report_ready(view: DashboardSink | None, engine: Engine) -> None:
     _logger.info("checkpoint %s on %s", engine.checkpoint, engine.runs_on)
     freeze_startup_objects()
     if view is not None:
