@@ -1,10 +1,10 @@
 """Scores into events: two thresholds, confirmation and hold, with times read off the geometry of the windows.
 
 A 10 s window is scored every hop, so a sound that is in one window but was not in the one before must have entered
-in the frames that are new, and a sound that is missing from a window must have left by that window's first frame.
+in the samples that are new, and a sound that is missing from a window must have left by that window's first sample.
 Both times are therefore known to one hop, although the window is long. A sound that fills only the edge of a window
 scores low in it, though: whether there is an event is for `start` and `stop` to say, but when it began and ended is
-read off the windows around it that score at least half of `stop`, its traces. Everything here is integer frames of
+read off the windows around it that score at least half of `stop`, its traces. Everything here is integer samples of
 one stream; nothing here knows a clock.
 """
 
@@ -57,7 +57,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Frames `[first, end)` of a scored window."""
+    """Samples `[first, end)` of a scored window."""
 
     first: int
     end: int
@@ -134,7 +134,7 @@ class EventTracker:
         self.update(first_sample, end_sample, [0.0] * len(self._states))
 
     def finish(self) -> list[Transition]:
-        """End whatever is going on, where it was last heard; the next stream counts its frames anew."""
+        """End whatever is going on, where it was last heard; the next stream counts its samples anew."""
         transitions = [_end(state) for state in self._states if state.active]
         for state in self._states:
             state.forget()

@@ -2,7 +2,7 @@
 
 A source has a noise floor: the hum, hiss and rustle that are there when nothing happens. The gate learns it in each
 band of frequencies. It lets a window pass unscored only while nothing in it differs from that floor, louder or
-quieter, and while the model, asked again and again, agrees that this is nothing. Everything here is integer frames
+quieter, and while the model, asked again and again, agrees that this is nothing. Everything here is integer samples
 and dB of one stream; nothing here knows a clock, a label or a model.
 """
 
@@ -50,7 +50,7 @@ class NoiseFloor:
     """The levels of a stream when nothing happens: a low quantile, in each band, of the last minutes."""
 
     def __init__(self, period_samples: int) -> None:
-        """Take how many frames lie between two levels that are learned."""
+        """Take how many samples lie between two levels that are learned."""
         self._history: deque[Levels] = deque(maxlen=max(1, HISTORY_SAMPLES // period_samples))
         self._least = -(-LEAST_SAMPLES // period_samples)
         self._floor: Levels | None = None
@@ -82,7 +82,7 @@ class Gate:
         self._rule = rule
         self._windows_per_sound = -(-window_samples // hop_samples)
         self.span_samples = min(window_samples, max(hop_samples, SPAN_SAMPLES))
-        """Of how many of its newest frames a window's levels must be."""
+        """Of how many of its newest samples a window's levels must be."""
         self._period_samples = -(-max(self.span_samples, SPAN_SAMPLES) // hop_samples) * hop_samples
         self._floor = NoiseFloor(self._period_samples)
         self._learned_to: int | None = None

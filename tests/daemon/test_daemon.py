@@ -51,15 +51,15 @@ class ToneSource:
         self.reconnects = 0
         self.silent = False
         self.closed = False
-        self._frames = seconds * RATE_HZ
+        self._samples = seconds * RATE_HZ
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         try:
             yield StreamOpened(datetime.now(UTC))
-            frame = 0
-            while frame < self._frames:
-                yield Block(frame, np.full(HOP, 0.5, dtype=np.float32))
-                frame += HOP
+            position = 0
+            while position < self._samples:
+                yield Block(position, np.full(HOP, 0.5, dtype=np.float32))
+                position += HOP
                 await asyncio.sleep(0.005)
         finally:
             self.closed = True

@@ -35,7 +35,7 @@ NOISE_RMS = 10 ** (-60 / 20)
 
 
 class Player:
-    """A stream of samples `(frames,)`, read as fast as the model takes it."""
+    """A stream of samples `(samples,)`, read as fast as the model takes it."""
 
     name = "room"
     dropped_blocks = reconnects = 0

@@ -12,12 +12,12 @@ from clapstream.detection.band_levels import BANDS, FLOOR_DBFS, STRETCH_SAMPLES,
 SPAN = 5 * RATE_HZ // 2
 
 
-def tone(hertz: float, peak: float = 1.0, frames: int = SPAN) -> np.ndarray:
-    return (peak * np.sin(2 * np.pi * hertz / RATE_HZ * np.arange(frames))).astype(np.float32)
+def tone(hertz: float, peak: float = 1.0, samples: int = SPAN) -> np.ndarray:
+    return (peak * np.sin(2 * np.pi * hertz / RATE_HZ * np.arange(samples))).astype(np.float32)
 
 
-def noise(peak: float = 0.01, frames: int = SPAN, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(frames, dtype=np.float32) * np.float32(peak)
+def noise(peak: float = 0.01, samples: int = SPAN, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(samples, dtype=np.float32) * np.float32(peak)
 
 
 @pytest.mark.parametrize("hertz", [100.0, 440.0, 1000.0, 3000.0, 9000.0])

@@ -1,4 +1,4 @@
-"""The gate as a function of levels, scores and frames: when it may open, and that it never does otherwise."""
+"""The gate as a function of levels, scores and samples: when it may open, and that it never does otherwise."""
 
 from __future__ import annotations
 

@@ -219,11 +219,11 @@ class SteadySource:
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         yield StreamOpened(datetime.now(UTC))
         noise = np.random.default_rng(0).standard_normal(RATE_HZ // 10).astype(np.float32) * 0.1
-        started, frame = time.monotonic(), 0
+        started, position = time.monotonic(), 0
         while True:
-            yield Block(frame, noise)
-            frame += len(noise)
-            await asyncio.sleep(max(0.0, started + frame / RATE_HZ - time.monotonic()))
+            yield Block(position, noise)
+            position += len(noise)
+            await asyncio.sleep(max(0.0, started + position / RATE_HZ - time.monotonic()))
 
 
 class SlowEngine:

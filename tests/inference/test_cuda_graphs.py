@@ -63,9 +63,9 @@ def test_each_window_gets_its_own_embedding_whatever_the_batch(count: int, repla
     assert recorder.replayed == replayed
 
 
-@pytest.mark.parametrize("frames", [1, 3, 4, 5, 7, 10])
-def test_a_short_window_is_padded_as_the_extractor_does(frames: int) -> None:
-    window = np.arange(1, frames + 1, dtype=np.float32)
+@pytest.mark.parametrize("samples", [1, 3, 4, 5, 7, 10])
+def test_a_short_window_is_padded_as_the_extractor_does(samples: int) -> None:
+    window = np.arange(1, samples + 1, dtype=np.float32)
     row = np.full(10, np.nan, dtype=np.float32)
     repeat_pad(window, row)
     expected = fit(torch.from_numpy(window), 10, "repeatpad", np.random.default_rng(0))
@@ -92,8 +92,8 @@ def assert_close(found: Embeddings, expected: Embeddings, atol: float) -> None:
 
 def sounds() -> Iterator[NDArray[np.float32]]:
     random = np.random.default_rng(0)
-    for frames in (480_000, 480_000, 120_000, 470_001, 480_000):
-        yield (random.standard_normal(frames) * 0.1).astype(np.float32)
+    for samples in (480_000, 480_000, 120_000, 470_001, 480_000):
+        yield (random.standard_normal(samples) * 0.1).astype(np.float32)
 
 
 def test_whole_batches_give_what_the_engine_gives(checkpoint: Path) -> None:
