@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.checkpoints import FULL_SIZE, find_checkpoint
 from clapstream.clap.audio import ClapAudioModelWithProjection
-from clapstream.clap.linear import Product
+from clapstream.clap.prepared.onednn import Product
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CUBE = 512
