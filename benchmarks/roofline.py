@@ -25,7 +25,7 @@ from benchmarks.checkpoints import FULL_SIZE, find_checkpoint
 from benchmarks.machine import describe_processor
 from benchmarks.sounds import window
 from clapstream.clap import ClapAudioModelWithProjection, ClapFeatureExtractor
-from clapstream.clap.linear import Product
+from clapstream.clap.prepared.onednn import Product
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SQUARE = 512

@@ -10,10 +10,10 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from clapstream.clap.config import ClapAudioConfig
-from clapstream.clap.inference_only import Preparable
 from clapstream.clap.input_checks import check_features
 from clapstream.clap.outputs import BaseModelOutputWithPooling
 from clapstream.clap.patch_embed import ClapAudioPatchEmbed, pair
+from clapstream.clap.preparable import Preparable
 from clapstream.clap.segment_grid import SegmentGrid
 from clapstream.clap.swin import ClapAudioStage
 

@@ -16,9 +16,9 @@ from clapstream.clap.arguments import refuse_by_name
 from clapstream.clap.embeddings import resized
 from clapstream.clap.gradient_checkpointing import GradientCheckpointing
 from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, split_options
-from clapstream.clap.inference_only import InferenceOnly, InferenceOnlyError, Preparable
 from clapstream.clap.loading import SkipInitialisation, fill, load
 from clapstream.clap.loading_options import check_options, choose_dtype, move, refuse_meta
+from clapstream.clap.preparable import InferenceOnlyError, Preparable, PreparedModule
 from clapstream.clap.pretrained_config import PretrainedConfig
 from clapstream.clap.weights import PICKLE_NAME, SAFETENSORS_NAME, StateDict, open_weights, write_weights
 
@@ -126,7 +126,7 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
         excluded = set()
         if exclude_embeddings:
             excluded = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
-        packed = sum(module.packed_numbers for module in self.modules() if isinstance(module, InferenceOnly))
+        packed = sum(module.packed_numbers for module in self.modules() if isinstance(module, PreparedModule))
         return (0 if only_trainable else packed) + sum(
             parameter.numel()
             for parameter in self.parameters()

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from clapstream.clap.inference_only import Preparable
+from clapstream.clap.preparable import Preparable
 
 
 def attention_branch(channels: int, reduced: int) -> list[nn.Module]:

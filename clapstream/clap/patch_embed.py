@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.fusion import ClapAudioAFFBlock
-from clapstream.clap.inference_only import Preparable
 from clapstream.clap.input_checks import check_is_longer
+from clapstream.clap.preparable import Preparable
 from clapstream.clap.tracing import is_tracing
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.gradient_checkpointing import LayerStack
-from clapstream.clap.inference_only import Preparable
 from clapstream.clap.input_checks import check_ids
+from clapstream.clap.preparable import Preparable
 from clapstream.clap.projection import activation
 from clapstream.clap.tracing import is_tracing
 

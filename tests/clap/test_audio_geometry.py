@@ -11,7 +11,7 @@ from transformers.models.clap.modeling_clap import ClapAudioSelfAttention
 from clapstream.clap.audio import ClapAudioModel
 from clapstream.clap.audio_encoder import bands_of
 from clapstream.clap.config import ClapAudioConfig
-from clapstream.clap.reorder import Reorder
+from clapstream.clap.prepared.reorder import Reorder
 from clapstream.clap.windows import WindowPlan, relative_position_index
 
 grids = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 6), st.integers(0, 5)).filter(

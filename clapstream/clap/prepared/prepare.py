@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clapstream.clap.inference_only import InferenceOnly, Preparable
-from clapstream.clap.packed import PackedIntermediate, PackedLinear, PreparedSelfAttention
 from clapstream.clap.patch_embed import ClapAudioPatchEmbed
+from clapstream.clap.preparable import Preparable
+from clapstream.clap.prepared.inference_only import InferenceOnly
+from clapstream.clap.prepared.packed import PackedIntermediate, PackedLinear, PreparedSelfAttention
+from clapstream.clap.prepared.reorder import Reorder
 from clapstream.clap.projection import Activation
-from clapstream.clap.reorder import Reorder
 from clapstream.clap.swin import ClapAudioIntermediate, ClapAudioLayer, ClapAudioStage, StageResult
 from clapstream.clap.text_encoder import ClapTextIntermediate
 from clapstream.clap.window_attention import Attended, ClapAudioSelfAttention

@@ -1,17 +1,11 @@
-"""Modules that only infer refuse whatever would change the weights that they were made of.
-
-They hold weights in a form that could not follow a change, and serving the old ones silently would be wrong.
-"""
+"""Models that can be prepared for inference, and what they refuse from then on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
-
-from clapstream.clap.tracing import is_tracing
 
 
 class InferenceOnlyError(RuntimeError):
@@ -24,58 +18,14 @@ class InferenceOnlyError(RuntimeError):
         )
 
 
-class InferenceOnly(nn.Module):
-    """A module made of another one's weights, of which it holds copies."""
-
-    dissolved: ClassVar[frozenset[str]] = frozenset()
-    """Attributes of the module it was made of that are gone."""
+class PreparedModule(nn.Module):
+    """What has taken a plain module's place in a model that was prepared for inference."""
 
     packed_numbers = 0
     """How many numbers the parameters held that were packed here."""
 
     example: Tensor
     """An empty tensor on the device and in the precision that it was prepared for."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).dissolved:
-            raise AttributeError(str(InferenceOnlyError(f"{type(self).__name__} has no {name}")))
-        return super().__getattr__(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in type(self).dissolved:
-            raise InferenceOnlyError(f"cannot replace {name}")
-        super().__setattr__(name, value)
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode; InferenceOnlyError for training mode."""
-        if mode:
-            raise InferenceOnlyError("cannot train")
-        return super().train(False)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Stay without gradients; InferenceOnlyError if they are asked for."""
-        if requires_grad:
-            raise InferenceOnlyError("cannot train")
-        return super().requires_grad_(False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        refuse_conversion(fn, self.example)
-        return self
-
-    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> NoReturn:
-        raise InferenceOnlyError("cannot load weights")
-
-    def accept(self, inputs: Tensor) -> Tensor:
-        """The inputs in the prepared precision.
-
-        Raises:
-            InferenceOnlyError: a gradient would have to flow back, or the module is compiled, traced or exported.
-        """
-        if is_tracing():
-            raise InferenceOnlyError("cannot compile, trace or export")
-        if torch.is_grad_enabled() and (inputs.requires_grad or any(p.requires_grad for p in self.parameters())):
-            raise InferenceOnlyError("cannot compute gradients")
-        return inputs.to(self.example.dtype)
 
 
 class Preparable(nn.Module):
@@ -87,7 +37,7 @@ class Preparable(nn.Module):
     @property
     def is_prepared_for_inference(self) -> bool:
         """Whether it, a model that it is part of, or any part of it was prepared."""
-        return self.was_prepared or any(isinstance(module, InferenceOnly) for module in self.modules())
+        return self.was_prepared or any(isinstance(module, PreparedModule) for module in self.modules())
 
     def prepare_for_inference(self) -> Self:
         """Pack the weights and take the fast paths, in place; the same numbers, for inference only.
@@ -102,7 +52,7 @@ class Preparable(nn.Module):
         Raises:
             ValueError: the model is on the device "meta" and has no weights yet.
         """
-        from clapstream.clap.inference import prepare  # knows the modules of the models, which import this one
+        from clapstream.clap.prepared.prepare import prepare  # which imports the models, and they this module
 
         if not self.was_prepared:
             prepare(self)
@@ -128,7 +78,7 @@ class Preparable(nn.Module):
         return super().load_state_dict(state_dict, *arguments, **options)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        prepared = next((module for module in self.modules() if isinstance(module, InferenceOnly)), None)
+        prepared = next((module for module in self.modules() if isinstance(module, PreparedModule)), None)
         if prepared is None:
             return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
         refuse_conversion(fn, prepared.example)

@@ -1,6 +1,6 @@
-"""Matrix products that are quick at inference: weights laid out once as the processor's matrix kernels want them.
+"""Matrix products by oneDNN, with weights laid out once as the processor's matrix kernels want them.
 
-On the CPU this is oneDNN, through the operators that PyTorch's own compiler emits for it. Against
+This is the only module that uses PyTorch's private operators for oneDNN, those that its own compiler emits. Against
 `functional.linear` in single precision they saved an eighth of the time of the audio tower's products, and GELU
 costs no pass of its own.
 """
@@ -17,11 +17,23 @@ from torch.nn import functional
 
 @functools.cache
 def packable_types() -> tuple[torch.dtype, ...]:
-    """The precisions in which this PyTorch and this processor have packed products on the CPU."""
+    """The precisions in which this PyTorch and this processor have packed products on the CPU, emulated or not."""
     if not torch._C._has_mkldnn or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return ()
     with_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return (torch.float32, torch.bfloat16) if with_bfloat16 else (torch.float32,)
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware, so that it is faster than float32.
+
+    A CPU needs AVX512-BF16 or AMX: on any with AVX512 oneDNN accepts bfloat16 too, and emulates it.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu" or torch.bfloat16 not in packable_types():
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 class Product(NamedTuple):

@@ -15,10 +15,10 @@ from torch.nn.utils import parametrize, prune
 
 from clapstream.clap.audio import ClapAudioModel, ClapAudioModelWithProjection
 from clapstream.clap.config import ClapAudioConfig, ClapConfig, ClapTextConfig
-from clapstream.clap.inference import PreparedStage
-from clapstream.clap.inference_only import InferenceOnlyError
 from clapstream.clap.model import ClapModel
-from clapstream.clap.packed import PackedLinear
+from clapstream.clap.preparable import InferenceOnlyError
+from clapstream.clap.prepared.packed import PackedLinear
+from clapstream.clap.prepared.prepare import PreparedStage
 from clapstream.clap.text import ClapTextModelWithProjection
 
 WITH_STATES = {"output_hidden_states": True}

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clapstream.clap.inference_only import InferenceOnly, InferenceOnlyError
-from clapstream.clap.linear import Product
+from clapstream.clap.preparable import InferenceOnlyError
+from clapstream.clap.prepared.inference_only import InferenceOnly
+from clapstream.clap.prepared.onednn import Product
 from clapstream.clap.swin import ClapAudioIntermediate
 from clapstream.clap.text_encoder import ClapTextIntermediate
 from clapstream.clap.window_attention import (
