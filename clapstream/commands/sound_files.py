@@ -1,4 +1,4 @@
-"""Which sound files a command is given: files, folders with sound files, and standard input."""
+"""Finds the sound files that a command is given: files, folders of sound files, and standard input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class SoundFile:
-    """A file to tag: where it is, what it is called in the output, and whether a folder was named, not the file."""
+    """A sound file, its name in the output, and whether it was found in a folder instead of being named."""
 
     path: Path
     name: str
@@ -31,7 +31,7 @@ class SoundFile:
 
 
 class Report:
-    """What became of the files: how many were sound or should have been, and which ones were skipped."""
+    """Counts the sound files that were read or failed, and collects the files that were skipped."""
 
     def __init__(self) -> None:
         self.exit_code = OK
@@ -39,30 +39,30 @@ class Report:
         self.skipped: list[Path] = []
 
     def complain(self, message: object) -> None:
-        """Say what went wrong."""
+        """Print an error; the command then fails."""
         complain(message)
         self.exit_code = FAILURE
 
     def failed(self, file: SoundFile, error: SourceError) -> None:
-        """Say what is wrong with a file, unless it only lies in a folder with sound files."""
+        """Report an error of a sound file, or skip a file that is no sound but was found in a folder."""
         if file.from_folder and not is_meant_as_sound(file.path, error):
             self.skipped.append(file.path)
             return
         self.tried += 1
         self.complain(error)
 
-    def tell_skipped(self) -> None:
-        """Name what was skipped, as far as it fits in a line."""
+    def print_skipped(self) -> None:
+        """Print the names of the first skipped files, in one line."""
         if not self.skipped:
             return
         names = [shown_name(path) for path in self.skipped[:_NAMES_SHOWN]]
         if more := len(self.skipped) - len(names):
             names.append(f"and {more} more")
-        complain(f"skipped {len(self.skipped)} (no sound, or hidden): {', '.join(names)}")
+        complain(f"skipped {len(self.skipped)} (not sound files, or hidden): {', '.join(names)}")
 
 
 def sound_files(paths: Sequence[Path], report: Report) -> Iterator[SoundFile]:
-    """The files that are meant: those that are named, those in folders that are named, and standard input."""
+    """The named files, the sound files in named folders, and standard input as a temporary file."""
     for index, path in enumerate(paths):
         if path == STANDARD_INPUT:
             try:
@@ -77,7 +77,7 @@ def sound_files(paths: Sequence[Path], report: Report) -> Iterator[SoundFile]:
 
 
 def _files_in(folder: Path, named: Sequence[Path], report: Report) -> Iterator[SoundFile]:
-    """The files of a folder that were not `named` before."""
+    """The files of a folder, without those `named` before."""
     contents = look_through(folder)
     report.skipped += contents.skipped
     for problem in contents.problems:
@@ -92,7 +92,7 @@ def _files_in(folder: Path, named: Sequence[Path], report: Report) -> Iterator[S
 
 @contextlib.contextmanager
 def _standard_input_as_file() -> Iterator[Path]:
-    """Copy standard input to disk, because most formats cannot be read from front to back."""
+    """Copy standard input to a temporary file, because reading most formats needs seeking."""
     if sys.stdin is None:
         raise SourceError(f"{STANDARD_INPUT}: standard input is closed; pipe a sound file into it")
     if sys.stdin.isatty():

@@ -1,7 +1,4 @@
-"""Identifies a checkpoint by the content of its files.
-
-The digests of single files are cached, so that a start does not read hundreds of megabytes.
-"""
+"""Identifies a checkpoint by the content of its files, whose digests are cached."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ import soundfile
 from numpy.typing import NDArray
 from support.sound_files import cut_in_half, ffmpeg, make_tone, make_video
 
+from clapstream.audio.block import RATE_HZ, Block
 from clapstream.cli import build_parser, main
 from clapstream.commands.reporting import FAILURE, OK
-from clapstream.commands.tag import tag_files
+from clapstream.commands.tag import tag_blocks, tag_files
 from clapstream.config import WindowSettings
 
 DATA = Path(__file__).parents[1] / "data"
@@ -72,6 +73,25 @@ def without_av(tmp_path: Path) -> dict[str, str]:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise ImportError('no PyAV here')\n")
     return {"PYTHONPATH": str(package.parent)}
+
+
+def test_tags_are_those_above_their_threshold_with_the_times_of_their_window() -> None:
+    class Half:
+        def score(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+            return np.array([[0.5, 0.25] for _ in windows], dtype=np.float32)
+
+    sound = [Block(0, np.zeros(3 * RATE_HZ, dtype=np.float32))]
+    window_tags = list(
+        tag_blocks(
+            "yard.wav", sound, Half(), [("dog", 0.5), ("cat", 0.3)], window_samples=2 * RATE_HZ, hop_samples=RATE_HZ
+        )
+    )
+    assert [[tag.label for tag in tags] for tags in window_tags] == [["dog"], ["dog"]]
+    assert [json.loads(tags[0].as_json()) for tags in window_tags] == [
+        {"file": "yard.wav", "start": 0.0, "end": 2.0, "label": "dog", "score": 0.5},
+        {"file": "yard.wav", "start": 1.0, "end": 3.0, "label": "dog", "score": 0.5},
+    ]
+    assert "dog" in window_tags[0][0].as_text()
 
 
 class TestFolders:
