@@ -200,7 +200,7 @@ def test_samples_that_are_no_numbers_are_taken_as_silence_and_said(
     scores = [json.loads(line)["score"] for line in capsys.readouterr().out.splitlines()]
     assert scores
     assert all(0.0 <= score <= 1.0 for score in scores)
-    assert "48000 samples that are no finite number" in caplog.text
+    assert "48000 samples are not finite numbers" in caplog.text
 
 
 def test_tag_hears_a_dog_and_takes_any_label(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ class StreamResampler:
     def __init__(self, rate_hz: int, start_sample: int = 0) -> None:
         """Take the rate of the input and where its output starts at `RATE_HZ`; ValueError if the rate is absurd."""
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-            raise ValueError(f"a rate of {rate_hz} Hz is not between {MIN_RATE_HZ} and {MAX_RATE_HZ}")
+            raise ValueError(f"a sample rate of {rate_hz} Hz is not between {MIN_RATE_HZ} and {MAX_RATE_HZ} Hz")
         self._rate_hz = rate_hz
         self._input_end = 0
         self._start_sample = start_sample

@@ -41,7 +41,7 @@ class LibsndfileReader:
         )  # soundfile takes no text for names that are not Unicode
         if not self._file.frames:  # a recorder that was interrupted leaves a header without a length
             self._file.close()
-            raise NotReadableError("its header says that it has no sound")
+            raise NotReadableError("its header says that it is empty")
         self._guessed_seconds = 0.0
         if self._file.format == "MP3":
             self._guessed_seconds = self._known_seconds

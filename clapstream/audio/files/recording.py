@@ -48,7 +48,7 @@ def recording_blocks(path: Path, mono: Mono = mix, shown: str | None = None) -> 
         finally:
             if converter.replaced:
                 _logger.warning(
-                    "%s: %d samples that are no finite number are taken as silence", shown, converter.replaced
+                    "%s: %d samples are not finite numbers; replaced by silence", shown, converter.replaced
                 )
         yield from converter.finish()
     if broken is not None:

@@ -90,5 +90,5 @@ class LiveSource(ABC):
         was_silent, self.silent = self.silent, self._channel.silent_seconds >= SILENT_SECONDS
         if self.silent and not was_silent:
             _logger.warning(
-                "source %s: nothing but digital silence for a minute: is the microphone muted?", self.name
+                "source %s: digital silence for %g s; is the microphone muted?", self.name, SILENT_SECONDS
             )

@@ -41,7 +41,7 @@ async def keep_streaming(
         except StreamBrokenError as error:
             reason = str(error)
         delay = backoff.next_seconds()
-        _logger.debug("source %s: %s; trying again in %.1f s", name, reason, delay)
+        _logger.debug("source %s: %s; retrying in %.1f s", name, reason, delay)
         if not lost:
             lost = True
             yield StreamLost(reason)

@@ -60,7 +60,7 @@ def open_recorder(device: str | int | None, channel: str | int, sound: SoundQueu
     try:
         return ServerRecorder(server, found.source, channel, follow_default=found.follow_default, sound=sound)
     except SoundServerError as error:
-        raise LookupError(f"{found.source.name} cannot be opened: {error}") from error
+        raise LookupError(f"cannot open {found.source.name}: {error}") from error
 
 
 def record(device: str | int | None, channel: str | int, out: BinaryIO) -> None:

@@ -72,7 +72,7 @@ class CaptureProcess:
         """Return the format; StreamBrokenError if the device cannot be had, SourceError if none ever can."""
         kind, _, payload = await self._read_message()
         if kind != FORMAT:
-            raise StreamBrokenError(f"the capture process began with {kind!r}")
+            raise StreamBrokenError(f"unexpected message {kind!r} from the capture process")
         capture_format = CaptureFormat(**json.loads(payload))
         self._channels = capture_format.channels
         return capture_format

@@ -70,7 +70,7 @@ class Microphone(LiveSource):
                     capture_format = await capture.read_format()
                     sound = await capture.read_sound()
             except TimeoutError:
-                raise StreamBrokenError(f"the device delivered nothing for {OPEN_SECONDS:g} s") from None
+                raise StreamBrokenError(f"no audio received for {OPEN_SECONDS:g} s") from None
             except SourceError as error:
                 raise SourceError(f"source {self.name}: {error}") from error
             yield StreamOpened(self._first_sample_heard(capture_format, sound))
@@ -103,7 +103,7 @@ class Microphone(LiveSource):
             raise StreamBrokenError(str(error)) from error
 
     def _stall_reason(self) -> str:
-        return f"the device delivered nothing for {self._stall_seconds:g} s"
+        return f"no audio received for {self._stall_seconds:g} s"
 
     def _first_sample_heard(self, capture_format: CaptureFormat, sound: CapturedSound) -> datetime:
         end_sample = sound.first_sample + len(sound.samples)

@@ -77,7 +77,7 @@ class PortAudioRecorder:
             self._stream = self._open(portaudio, device, channels_needed(device, channel))
             self._stream.start()
         except portaudio.PortAudioError as error:
-            raise LookupError(f"{device.name} cannot be opened: {error}") from error
+            raise LookupError(f"cannot open {device.name}: {error}") from error
         self.rate_hz, self.channels = round(self._stream.samplerate), int(self._stream.channels)
         self.latency_seconds = float(self._stream.latency)
 
@@ -103,7 +103,7 @@ class PortAudioRecorder:
                     blocksize=round(rate_hz * BLOCK_SECONDS),
                     latency="high",
                     callback=self._copy,
-                    finished_callback=lambda: self._sound.end("the device stopped delivering sound"),
+                    finished_callback=lambda: self._sound.end("the device stopped"),
                 )
             except portaudio.PortAudioError as error:
                 failure = failure or error

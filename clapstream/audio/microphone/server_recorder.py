@@ -81,7 +81,7 @@ class ServerRecorder:
             if self._ended(self._stream):
                 raise SoundServerError(self._end_reason())
             if time.monotonic() > deadline:
-                raise SoundServerError(f"it delivered nothing for {FIRST_SOUND_SECONDS:g} s")
+                raise SoundServerError(f"no audio received for {FIRST_SOUND_SECONDS:g} s")
             self._server.iterate(BLOCK_SECONDS)
 
     def _latency_seconds(self) -> float:
@@ -132,5 +132,5 @@ class ServerRecorder:
 
     def _end_reason(self) -> str:
         if not self._server.connected:
-            return f"the connection to the sound server was lost: {self._server.error_text()}"
+            return f"lost connection to the sound server: {self._server.error_text()}"
         return f"{self._source.name} was removed"

@@ -102,7 +102,7 @@ class SoundServer:
             or library.pa_mainloop_poll(self._loop) < 0
             or library.pa_mainloop_dispatch(self._loop) < 0
         ):
-            raise SoundServerError("libpulse cannot wait for the sound server")
+            raise SoundServerError("the main loop of libpulse failed")
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Handle what the server sends until the condition holds; SoundServerError after `ANSWER_SECONDS`."""
@@ -110,7 +110,7 @@ class SoundServer:
         while not condition():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise SoundServerError(f"the sound server did not answer for {ANSWER_SECONDS:g} s")
+                raise SoundServerError(f"no answer from the sound server within {ANSWER_SECONDS:g} s")
             self.iterate(remaining)
 
     def error_text(self) -> str:

@@ -107,4 +107,4 @@ class LivePcm(LiveSource):
         return np.concatenate(gathered)
 
     def _stall_reason(self) -> str:
-        return f"standard input delivered nothing for {self._stall_seconds:g} s"
+        return f"standard input: no audio received for {self._stall_seconds:g} s"

@@ -12,6 +12,7 @@ from clapstream.audio.block import Block, SourceItem, StreamOpened
 from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.live.live_source import LiveSource
 from clapstream.audio.live.recovery import StreamBrokenError
+from clapstream.audio.pyav import AV_PACKAGE, av_is_installed
 from clapstream.audio.source import SourceError
 from clapstream.audio.stream.handover import Handover
 from clapstream.audio.stream.opening import SEGMENT_SECONDS, Transport, ways_to_open
@@ -59,12 +60,8 @@ class Stream(LiveSource):
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the stream, for ever; SourceError where PyAV or the URL is missing."""
-        try:
-            import av  # noqa: F401
-        except ImportError as error:
-            raise SourceError(
-                f"source {self.name}: network streams need the package av: pip install 'clapstream[stream]'"
-            ) from error
+        if not av_is_installed():
+            raise SourceError(f"source {self.name}: network streams need {AV_PACKAGE}")
         try:
             self._url = self._read_url()
         except ValueError as error:
@@ -85,7 +82,9 @@ class Stream(LiveSource):
                 yield await handover.get()
                 if handover.overflowed and not told:
                     told = True
-                    _logger.warning("source %s: audio buffer overflow: the computer is too busy", self.name)
+                    _logger.warning(
+                        "source %s: audio buffer overflow: audio is lost, the computer is too busy", self.name
+                    )
         finally:
             handover.close()
             await asyncio.to_thread(thread.join, CLOSE_SECONDS)
@@ -105,5 +104,5 @@ class Stream(LiveSource):
 
     def _stall_reason(self) -> str:
         silent_seconds = time.monotonic() - self._handover.received_at
-        what = "no audio" if silent_seconds < self._stall_seconds / 2 else "nothing"
-        return f"{shown_url(self._url)}: {what} received for {self._stall_seconds:g} s"
+        what = "audio" if silent_seconds < self._stall_seconds / 2 else "data"
+        return f"{shown_url(self._url)}: no {what} received for {self._stall_seconds:g} s"

@@ -64,11 +64,11 @@ class StreamReader:
                 if self._handover.closed.is_set():
                     return
         except av.ExitError:
-            reason = f"nothing received for {SEGMENT_SECONDS if self.segmented else READ_SECONDS:g} s"
+            reason = f"no data received for {SEGMENT_SECONDS if self.segmented else READ_SECONDS:g} s"
             if not self._handover.received:
-                reason = f"no answer, or none with audio, within {CONNECT_SECONDS:g} s"
+                reason = f"no answer, or no audio in it, within {CONNECT_SECONDS:g} s"
         except av.FFmpegError as error:  # its own text and traceback would show the URL, password and all
-            reason = error.strerror or "broken"
+            reason = error.strerror or "cannot be read"
             if error.errno == errno.EIO and self._handover.received:
                 reason = "the server closed the connection"
         # Not raised above: the failure would be its context, with all that its traceback holds.
