@@ -1,4 +1,4 @@
-"""Which input a configured `device` means: a source of the sound server, or a device that PortAudio opens."""
+"""Finds the input that a configured `device` names: a source of the sound server, or a device of PortAudio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ServerInput:
 def find_input(
     wanted: str | int | None, sources: Sequence[ServerSource], list_devices: Callable[[], list[Device]] = devices
 ) -> ServerInput | Device:
-    """Return the input that is meant; a name is looked for among the names and descriptions of the server first.
+    """Return the wanted input; a name is looked up among the names and descriptions of the server's sources first.
 
     LookupError if there is none, with what is available, or if several match equally well. SourceError if there is
     neither a server nor PortAudio.
@@ -98,9 +98,9 @@ def _only(matches: Sequence[ServerSource], wanted: str) -> ServerSource:
 
 
 def _behind(device: Device, sources: Sequence[ServerSource]) -> ServerInput | Device:
-    """Return the source of the server that an ALSA device leads to, else the device.
+    """Return the source of the server that an ALSA device stands for, else the device.
 
-    Through ALSA's plugin the server would mix the channels that are asked for out of those that the source has.
+    Through ALSA's plugin the server would mix the source's channels into the number that is asked for.
     """
     if not sources or device.host_api != "ALSA":
         return device

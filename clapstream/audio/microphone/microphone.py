@@ -1,4 +1,4 @@
-"""A microphone that is opened again for ever: unplugged, absent at start, or behind a sound server that died."""
+"""A microphone, opened again whenever it is lost: unplugged, absent at start, or of a sound server that died."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPEN_SECONDS = 10.0
 """How long opening may take, the first sound included: PulseAudio's null sink takes 2 s."""
 
 STALL_SECONDS = 2.0
-"""A device that delivers nothing for this long is lost: they deliver ten times a second, silence too."""
+"""A device that delivers nothing for this long is lost: they deliver ten times a second, even in silence."""
 
 
 class Microphone(LiveSource):

@@ -100,7 +100,7 @@ def _packets(container: av.container.InputContainer) -> Iterator[av.Packet[Any]]
 
 
 def _decode(packet: av.Packet[av.AudioStream]) -> list[av.AudioFrame]:
-    """Return what is in a packet, nothing if it is damaged: its time stamps will leave a hole."""
+    """Return what is in a packet, nothing if it is damaged: the next time stamp leaves a hole."""
     import av
 
     try:
@@ -116,7 +116,7 @@ def _pts(frame: av.AudioFrame) -> int | None:
 
 
 def _mono(frame: av.AudioFrame, channel: ChannelChoice) -> NDArray[np.float32]:
-    """Return mono samples `(samples,)` of what a decoder gave; StreamBrokenError for what cannot be heard."""
+    """Return mono samples `(samples,)` of what a decoder gave; StreamBrokenError if that is impossible."""
     try:
         sound, _ = sane_samples(float_samples(frame))
         return channel.mono(sound, frame.sample_rate)

@@ -1,4 +1,4 @@
-"""A network stream (RTSP, HTTP and whatever else FFmpeg's libraries read), reconnected for ever."""
+"""A network stream (RTSP, HTTP and whatever else FFmpeg's libraries read), reconnected whenever it is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUEUED_BLOCKS = 50
 """Blocks (5 s) kept for a consumer that is late."""
 
 CLOSE_SECONDS = 1.0
-"""How long closing waits for the reader; if the network holds it, it ends by itself within `READ_SECONDS`."""
+"""How long closing waits for the reader; if the network blocks it, it ends by itself within `READ_SECONDS`."""
 
 
 class Stream(LiveSource):
@@ -47,9 +47,9 @@ class Stream(LiveSource):
         *,
         backoff: Backoff | None = None,
     ) -> None:
-        """Take the URL, or what reads it, and for RTSP the transport.
+        """Take the URL, or a function that reads it and may raise ValueError, and for RTSP the transport.
 
-        The URL may carry a password: it is neither shown nor logged. Reading it raises ValueError where it cannot.
+        The URL may contain a password: it is neither shown nor logged.
         """
         super().__init__(name, ChannelChoice(name, channel), backoff or Backoff(), STALL_SECONDS)
         self._read_url = url if callable(url) else lambda: url
@@ -59,7 +59,7 @@ class Stream(LiveSource):
         self._served_way: dict[str, str] | None = None
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
-        """Give the stream, for ever; SourceError where PyAV or the URL is missing."""
+        """Give the stream without end; SourceError where PyAV or the URL is missing."""
         if not av_is_installed():
             raise SourceError(f"source {self.name}: network streams need {AV_PACKAGE}")
         try:
@@ -95,7 +95,7 @@ class Stream(LiveSource):
             opened = await self._handover.opened()
         except StreamBrokenError:
             if reader.way is not None and reader.way is not self._served_way:
-                # It was let in, but never served that way: ask another way next time.
+                # The server accepted this way but sent no audio: try another one next time.
                 self._ways = [way for way in self._ways if way is not reader.way] + [reader.way]
             raise
         self._served_way = reader.way
