@@ -200,7 +200,7 @@ def test_samples_that_are_no_finite_numbers_become_silence_with_a_warning(
     scores = [json.loads(line)["score"] for line in capsys.readouterr().out.splitlines()]
     assert scores
     assert all(0.0 <= score <= 1.0 for score in scores)
-    assert "48000 samples that are no finite number" in caplog.text
+    assert "48000 samples are not finite numbers" in caplog.text
 
 
 def test_tag_recognizes_a_dog_by_any_label(capsys: pytest.CaptureFixture[str]) -> None:

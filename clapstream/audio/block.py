@@ -1,4 +1,4 @@
-"""The values a source hands over: blocks of sound, and the news that its stream opened or was lost."""
+"""What a source delivers: blocks of sound, and that its stream was opened or lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StreamOpened:
 
 @dataclass(frozen=True, slots=True)
 class StreamLost:
-    """The stream broke; the source keeps trying and will report `StreamOpened` when it is back."""
+    """The stream was lost; the source keeps trying and reports `StreamOpened` when it is back."""
 
     reason: str
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 _logger = logging.getLogger(__name__)
 
 JUDGED_SECONDS = 5.0
-"""How much sound has to cancel out in a row."""
+"""How much sound has to cancel out without a break."""
 
 LEAST_SHARE = 0.05
 """How much power the mix keeps, as a share of what it keeps of unrelated channels: 1/2 of two, 1/8 of eight."""

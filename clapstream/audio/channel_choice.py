@@ -1,4 +1,4 @@
-"""Mono out of what a device, a stream or a pipe delivers, as the user chose for the source."""
+"""Turns the channels of a source into mono, as the user chose, and watches for silence."""
 
 from __future__ import annotations
 

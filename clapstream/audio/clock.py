@@ -17,10 +17,10 @@ PERIOD_SAMPLES = 60 * RATE_HZ
 """The clock is corrected once a minute of sound: long enough that one block of it arrives without delay."""
 
 STEP_MICROSECONDS = 2_000_000
-"""A lag beyond this is no drift but sound that was never delivered: the clock steps over it."""
+"""A lag beyond this is not drift but sound that was never delivered: the clock jumps ahead."""
 
 HISTORY = 64
-"""Corrections kept for questions about older samples: an hour of them."""
+"""How many corrections are kept, for the times of older samples: an hour of them."""
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -41,11 +41,11 @@ class _Anchor:
 class StreamClock:
     """Maps the samples of one stream to UTC: its start plus samples / rate, kept true by when blocks arrive.
 
-    A block can only arrive late, so the least lateness of a minute tells the drift. It is worked off by letting
-    time pass slightly faster or slower. A lag of seconds (sound that never came) is stepped over at once. Sound
-    that is seconds early comes from a file read fast, which is no drift: time goes on as it was. Within a stream
-    time never goes backwards: the answer for a sample up to an hour old never changes, and a later sample is never
-    earlier. Only when the wall clock is set, or the machine slept, all answers move with it.
+    A block can only arrive late, so the least lateness of a minute shows the drift, which is corrected by letting
+    time pass slightly faster or slower. A lag of seconds (sound that never came) is corrected at once. Sound that
+    is seconds early comes from a file that is read fast, which is not drift: nothing is corrected. Within a stream
+    time never goes backwards: the time of a sample up to an hour old never changes, and a later sample is never
+    earlier. Only when the wall clock is set, or the machine slept, all times move with it.
     """
 
     def __init__(self, started: datetime, wall_clock: WallClockWatch | None = None) -> None:
@@ -57,7 +57,7 @@ class StreamClock:
         self._usual_lateness: int | None = None
 
     def utc(self, sample: int) -> datetime:
-        """Return when a sample was heard; samples beyond the newest observed one are not final."""
+        """Return when a sample was heard; the times of samples that have not arrived yet may change."""
         return self._started + timedelta(microseconds=self._microseconds_at(sample))
 
     def arrived(self, end_sample: int, now: datetime) -> None:
@@ -77,7 +77,7 @@ class StreamClock:
         return self._anchors[0].microseconds_at(sample)
 
     def _correct(self, sample: int, lateness: int) -> None:
-        """Start a new stretch at `sample` that works off the lateness beyond the usual one within a period."""
+        """Start a new stretch at `sample` that corrects the lateness beyond the usual one within a period."""
         if self._usual_lateness is None:
             # The constant delay between hearing and delivery. No live sound comes before it is made: if it seems to
             # come slightly early, the first block was late, and with it the start of the stream.

@@ -1,4 +1,4 @@
-"""How loud a stretch of sound is."""
+"""The level of sound."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLOOR_DBFS = -120.0
-"""What silence reads: below the noise of any converter."""
+"""The level of silence: below the noise of any converter."""
 
 
 def level_dbfs(samples: NDArray[np.float32]) -> float:

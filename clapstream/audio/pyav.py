@@ -17,7 +17,7 @@ AV_PACKAGE = "the package av: pip install 'clapstream[stream]'"
 
 
 SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
-"""FFmpeg's names of sample formats, as numpy has them; a p behind the name says that each channel has its plane."""
+"""FFmpeg's names of sample formats, in numpy's terms; a name that ends in p has a plane for each channel."""
 
 
 def av_is_installed() -> bool:

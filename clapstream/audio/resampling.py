@@ -1,4 +1,4 @@
-"""Turns the sound of a device or file into blocks at 48 kHz, as a stream."""
+"""Resamples a stream of sound to blocks at 48 kHz."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class StreamResampler:
     """Resamples mono sound from `rate_hz` to `RATE_HZ`, each block stamped with its exact place.
 
     Output sample k is input time k / `RATE_HZ`: soxr compensates for its own delay, so the first blocks come out
-    shorter and `finish()` hands over what is still inside. A jump of `first_sample` in the input is a hole; the
-    filter starts anew behind it, and the output jumps too.
+    shorter and `finish()` returns what is still inside. A jump of `first_sample` in the input is a hole; the
+    filter starts anew after it, and the output jumps too.
     """
 
     def __init__(self, rate_hz: int, start_sample: int = 0) -> None:
         """Take the rate of the input and where its output starts at `RATE_HZ`; ValueError if the rate is absurd."""
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-            raise ValueError(f"a rate of {rate_hz} Hz is not between {MIN_RATE_HZ} and {MAX_RATE_HZ}")
+            raise ValueError(f"a sample rate of {rate_hz} Hz is not between {MIN_RATE_HZ} and {MAX_RATE_HZ} Hz")
         self._rate_hz = rate_hz
         self._input_end = 0
         self._start_sample = start_sample

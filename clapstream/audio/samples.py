@@ -1,4 +1,4 @@
-"""What sources do to samples before they hand them over."""
+"""Conversions of samples that all sources share: limits, scale and channels."""
 
 from __future__ import annotations
 

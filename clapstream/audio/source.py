@@ -8,7 +8,7 @@ from typing import Protocol
 from clapstream.audio.block import SourceItem
 
 BLOCK_SECONDS = 0.1
-"""How much sound a source hands over at a time."""
+"""How much sound a source delivers at a time."""
 
 
 class LosslessSource:
@@ -24,10 +24,10 @@ class LosslessSource:
 
 
 class SourceError(Exception):
-    """A source that can never work: the message says which, what is wrong and what to do, for a person to read.
+    """A source that can never work; the message tells the user which one, what is wrong and what to do.
 
-    It takes this source offline and leaves the others alone. What may heal by itself (a device, a network) is no
-    SourceError but a `StreamBrokenError`, which is retried.
+    It takes this source offline and leaves the others alone. What may recover by itself (a device, a network) is a
+    `StreamBrokenError` instead, which is retried.
     """
 
 

@@ -35,10 +35,10 @@ class Window:
 
 
 class Windower:
-    """Emits a window every hop from the start of the stream, partial ones until a whole window was heard.
+    """Gives a window every hop from the start of the stream, partial ones until a whole window was heard.
 
-    A jump of `first_sample` between blocks is a hole: the windower starts over behind it, so that no window ever
-    splices sound from both sides. It keeps one window of sound, whatever the size of the blocks.
+    A jump of `first_sample` between blocks is a hole: the windower starts over after it, so that no window contains
+    sound from both sides. It keeps one window of sound, whatever the size of the blocks.
     """
 
     def __init__(self, window_samples: int, hop_samples: int) -> None:

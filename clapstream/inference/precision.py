@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ PROBE_NAME = "probe window 1"
 """Under which the embedding of `probe_window` is remembered: another sound needs another name."""
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_CPU_FLAGS_FOR_BF16 = {"amx_bf16", "avx512_bf16"}
 
 
 class DeviceError(Exception):
@@ -59,15 +57,6 @@ def choose_precision(wanted: str, native_bf16: bool, probe: Callable[[torch.dtyp
         return torch.bfloat16
     _logger.warning("bf16 is off on this machine: cosine %.5f with fp32 on the probe window", cosine)
     return torch.float32
-
-
-def has_bf16(device: torch.device, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the device multiplies bf16 natively."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu" or not cpu_info.is_file():
-        return False
-    return bool(_CPU_FLAGS_FOR_BF16 & set(cpu_info.read_text(encoding="utf-8").split()))
 
 
 def probe_cosine(

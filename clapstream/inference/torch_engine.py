@@ -17,13 +17,14 @@ from clapstream.clap.audio import ClapAudioModelWithProjection
 from clapstream.clap.cropping import FUSED_VIEWS
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointSource
+from clapstream.clap.prepared.onednn import native_bfloat16
 from clapstream.clap.streaming import StreamingLogMel
 from clapstream.config import ModelSettings
 from clapstream.inference.cuda_graphs import CudaGraphRunner, DeviceEmbeddings
 from clapstream.inference.embedding_cache import EmbeddingCache
 from clapstream.inference.engine import Embeddings
 from clapstream.inference.fingerprint import checkpoint_fingerprint
-from clapstream.inference.precision import choose_device, choose_precision, has_bf16, probe_cosine
+from clapstream.inference.precision import choose_device, choose_precision, probe_cosine
 
 Floats = NDArray[np.float32]
 
@@ -111,7 +112,7 @@ class TorchEngine:
         """Bring the tower into a precision that suits the device, prepared for inference."""
         cache = EmbeddingCache(cache_directory, checkpoint_fingerprint(self._source, cache_directory), "probe")
         probe = functools.partial(probe_cosine, self._tower, self._extractor, cache)
-        precision = choose_precision(wanted, has_bf16(self.device), probe)
+        precision = choose_precision(wanted, native_bfloat16(self.device), probe)
         if precision == torch.float32 != self._tower.dtype:  # the probe failed: its rounding cannot be undone
             self._tower = self._load_tower()
         self._tower.to(precision).prepare_for_inference()

@@ -124,7 +124,7 @@ def test_a_live_pipe_follows_the_wall_clock_and_is_lost_when_it_stalls(tmp_path:
             feeder.stop()
             listener.wait(lambda heard: heard.on("clapstream/home/pipe/availability")[-1] == "offline", "the loss")
             listener.wait(lambda heard: heard.on(state)[-1] == "OFF", "the end of the event")
-            assert "standard input delivered nothing for 5 s" in process.log
+            assert "standard input: no audio received for 5 s" in process.log
             assert process.stop()[0] == 0
         finally:
             process.close()

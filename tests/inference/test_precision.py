@@ -14,9 +14,7 @@ from clapstream.clap.config import ClapAudioConfig
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.detection.band_levels import band_levels
 from clapstream.inference.embedding_cache import EmbeddingCache
-from clapstream.inference.precision import choose_device, choose_precision, has_bf16, probe_cosine, probe_window
-
-CPU = torch.device("cpu")
+from clapstream.inference.precision import choose_device, choose_precision, probe_cosine, probe_window
 
 
 def refuse(dtype: torch.dtype) -> float:
@@ -45,20 +43,6 @@ def test_auto_takes_bf16_only_if_the_probe_agrees(
 
 def test_auto_takes_no_bf16_that_overflows() -> None:
     assert choose_precision("auto", True, lambda dtype: float("nan")) == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [("fpu sse avx512_bf16 lm", True), ("fpu amx_bf16", True), ("fpu avx512f avx512_bf16x", False), ("", False)],
-)
-def test_native_bf16_is_read_off_the_flags(tmp_path: Path, flags: str, expected: bool) -> None:
-    cpu_info = tmp_path / "cpuinfo"
-    cpu_info.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    assert has_bf16(CPU, cpu_info) is expected
-
-
-def test_a_system_that_tells_no_flags_has_no_bf16(tmp_path: Path) -> None:
-    assert has_bf16(CPU, tmp_path / "nothing") is False
 
 
 def test_auto_device_is_one_that_is_there() -> None:

@@ -15,7 +15,8 @@ from clapstream.audio.position import StreamPosition
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.hub import CheckpointError
 from clapstream.clap.model import ClapModel
-from clapstream.inference.precision import DeviceError, has_bf16
+from clapstream.clap.prepared.onednn import native_bfloat16
+from clapstream.inference.precision import DeviceError
 from clapstream.inference.torch_engine import TorchEngine
 
 
@@ -81,7 +82,7 @@ def test_bf16_is_close_to_fp32(checkpoint: Path) -> None:
     assert cosines.min() > 0.999
 
 
-@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="auto takes bf16 only where the CPU has it")
+@pytest.mark.skipif(not native_bfloat16(torch.device("cpu")), reason="auto takes bf16 only where the CPU has it")
 def test_auto_takes_bf16_where_it_agrees(checkpoint: Path) -> None:
     chosen = TorchEngine(model_settings(checkpoint, "auto"), None)
     assert chosen.precision == torch.bfloat16
@@ -91,7 +92,7 @@ def test_auto_takes_bf16_where_it_agrees(checkpoint: Path) -> None:
     )
 
 
-@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="auto takes bf16 only where the CPU has it")
+@pytest.mark.skipif(not native_bfloat16(torch.device("cpu")), reason="auto takes bf16 only where the CPU has it")
 def test_auto_is_exactly_fp32_for_a_checkpoint_that_bf16_harms(
     checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 OPTIONS = {
     "protocol_whitelist": "none",  # playlists and the like must not open what they name
-    "analyzeduration": "60000000",  # microseconds in which the audio track may begin, where no header tells of it
+    "analyzeduration": "60000000",  # microseconds in which the audio track may begin, where no header lists it
     "probesize": "50000000",  # bytes, likewise
 }
 
 MISSING_SECONDS = 0.5
-"""A file that ends so much before its header says is broken: less is rounding, or the delay of an encoder."""
+"""A file that ends this much before its header says is damaged: less is rounding, or an encoder's delay."""
 
 EXACT_FORMATS = ("mov", "asf", "matroska")
 """Formats whose header has the length; for others FFmpeg guesses it from the bit rate."""
@@ -78,7 +78,7 @@ class AvReader:
         return own and self._container.format.name.startswith(EXACT_FORMATS)
 
     def _decoded(self) -> Iterator[Sound]:
-        """Give the track as it is decoded; what cannot be decoded at its very beginning is left out."""
+        """Give the track as it is decoded; what cannot be decoded at its beginning is skipped."""
         import av
 
         packets = self._container.demux(self._track)

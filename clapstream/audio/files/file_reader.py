@@ -1,4 +1,4 @@
-"""What readers of sound files have in common: libsndfile's for what it knows, FFmpeg's for everything else."""
+"""What the readers of sound files share: their protocol, what they give, and their errors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class NotReadableError(Exception):
 
 
 class NoAudioError(NotReadableError):
-    """The format is known, but nothing in the file is sound."""
+    """The format is known, but the file has no audio."""
 
 
 class BrokenFileError(Exception):
-    """The file is damaged or cut short; the sound before that was read. The message tells where and how."""
+    """The file is damaged or cut short; the sound before that was read. The message says where and how."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class FileReader(Protocol):
 
 
 def shown_name(name: str | Path) -> str:
-    """Return a file's name as it can be printed: control characters and bytes that are no text are escaped."""
+    """Return a file's name for printing: control characters and bytes that are not text are escaped."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in str(name)
     )

@@ -21,13 +21,13 @@ MOST_SAMPLES_READ = 2**20
 SHORTEST_READ_SECONDS = 0.01
 
 MISSING_SECONDS = 0.1
-"""A file that ends so much before its header says is broken: less is rounding, or a decoder's delay."""
+"""A file that ends this much before its header says is damaged: less is rounding, or a decoder's delay."""
 
 UNKNOWN_BYTES = 2**31 - 2**16
-"""Programs that write into a pipe put a size from here on into the header, because they cannot know it yet."""
+"""Programs that write into a pipe put at least this size into the header, because they do not know it yet."""
 
 UNKNOWN_SAMPLES = 2**62
-"""libsndfile says about as many for a stream whose length it does not know."""
+"""libsndfile's number for a stream of unknown length is about this."""
 
 
 class LibsndfileReader:
@@ -41,7 +41,7 @@ class LibsndfileReader:
         )  # soundfile takes no text for names that are not Unicode
         if not self._file.frames:  # a recorder that was interrupted leaves a header without a length
             self._file.close()
-            raise NotReadableError("its header says that it has no sound")
+            raise NotReadableError("its header says that it is empty")
         self._guessed_seconds = 0.0
         if self._file.format == "MP3":
             self._guessed_seconds = self._known_seconds
@@ -51,7 +51,7 @@ class LibsndfileReader:
 
     @property
     def claimed_seconds(self) -> float:
-        """How long the file says that it is, or looks by its beginning; 0.0 if neither tells."""
+        """How long the file says that it is, or is guessed to be from its beginning; 0.0 if unknown."""
         return self._known_seconds or self._guessed_seconds
 
     def sounds(self) -> Iterator[Sound]:
@@ -94,7 +94,7 @@ class LibsndfileReader:
     def _ogg_sounds(self) -> Iterator[Sound]:
         """Give the sound of each of the streams that may follow each other in an Ogg file.
 
-        libsndfile ends with the first one, and leaves damaged pages out without a word.
+        libsndfile ends with the first one, and skips damaged pages silently.
         """
         seconds = 0.0
         with self._path.open("rb") as raw:

@@ -1,4 +1,4 @@
-"""Turns what a sound file has into blocks."""
+"""Turns the sound of a file into blocks of mono at 48 kHz."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mix(samples: NDArray[np.float32], _rate_hz: int) -> NDArray[np.float32]:
 class MonoBlocks:
     """Mixes or chooses channels and resamples to `RATE_HZ`, also where a file's rate changes.
 
-    `replaced` counts samples that were no finite number.
+    `replaced` counts samples that were not finite numbers.
     """
 
     def __init__(self, shown: str, mono: Mono) -> None:

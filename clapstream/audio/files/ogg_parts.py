@@ -88,7 +88,7 @@ def _has_page_behind(file: BinaryIO, position: int) -> bool:
 
 
 def _checksum(header: bytes, rest: bytes) -> int:
-    """Compute a page's checksum (RFC 3533, section 6): zlib's with bits reversed, from 0, not inverted."""
+    """Return a page's checksum (RFC 3533, section 6): zlib's with bits reversed, from 0, not inverted."""
     page = bytearray(header + rest)
     page[CHECKSUM] = bytes(4)
     least_first = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Recordings, sound files of any format: as a source, as a stream of blocks, or whole."""
+"""Recordings (sound files of any format): as a source, as a stream of blocks, or whole."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["Recording", "SourceError", "claimed_seconds", "read_audio", "recordi
 _logger = logging.getLogger(__name__)
 
 SHORTEST_SECONDS = 0.01
-"""Less than this is no sound: repeated to fill a window, it would be a buzz."""
+"""Less than this is refused: repeated to fill a window, it would be a buzz."""
 
 
 def recording_blocks(path: Path, mono: Mono = mix, shown: str | None = None) -> Generator[Block, None, None]:
     """Read a file of any length as mono blocks of about a tenth of a second; `shown` is its name in messages.
 
     SourceError says what is wrong with it; for a file that is broken it comes after the sound before the damage.
-    Samples that are no finite number become silence, which is reported once.
+    Samples that are not finite numbers become silence, which is reported once.
     """
     shown = shown_name(path) if shown is None else shown
     broken: BrokenFileError | None = None
@@ -48,7 +48,7 @@ def recording_blocks(path: Path, mono: Mono = mix, shown: str | None = None) -> 
         finally:
             if converter.replaced:
                 _logger.warning(
-                    "%s: %d samples that are no finite number are taken as silence", shown, converter.replaced
+                    "%s: %d samples are not finite numbers; replaced by silence", shown, converter.replaced
                 )
         yield from converter.finish()
     if broken is not None:
@@ -68,7 +68,7 @@ def claimed_seconds(path: Path) -> float:
 
 
 def recording_problem(path: Path, channel: str | int = "mix") -> str | None:
-    """Return why a file cannot be played as a source, as far as its beginning tells; None if it can."""
+    """Return why a file cannot be played as a source, judged by its beginning; None if it can."""
     try:
         with closing(recording_blocks(path, ChannelChoice(path.name, channel).mono)) as blocks:
             next(blocks, None)
@@ -128,7 +128,7 @@ async def _next_block(blocks: Iterator[Block]) -> Block | None:
 
 
 def _long_enough(sounds: Iterator[Sound], shown: str) -> Iterator[Sound]:
-    """Pass on what a file has; SourceError if that is no sound but a click."""
+    """Pass on a file's sound; NotSoundError if it is shorter than `SHORTEST_SECONDS`."""
     waiting: list[Sound] = []
     sample_count = 0
     for sound in sounds:

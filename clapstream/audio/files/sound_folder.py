@@ -19,7 +19,7 @@ SOUND_SUFFIXES = frozenset(
     )
     for suffix in suffixes.split()
 )
-"""Names that end so are meant to hold sound: if such a file cannot be read, something is wrong with it."""
+"""Files with these suffixes should be sound: if one cannot be read, something is wrong with it."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What every source of live sound has in common: it is watched, counted, and opened again for ever."""
+"""What all sources of live sound share: they are watched, and opened again whenever they are lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clapstream.process.backoff import Backoff
 _logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 60.0
-"""So much digital silence tells of a muted microphone: a real one always hears its own noise."""
+"""Digital silence for this long means that the microphone is muted: a real one always has noise of its own."""
 
 BLOCK_SAMPLES = round(BLOCK_SECONDS * RATE_HZ)
 
@@ -25,14 +25,14 @@ BLOCK_SAMPLES = round(BLOCK_SECONDS * RATE_HZ)
 class LiveSource(ABC):
     """A source whose sound cannot wait: a microphone, a network stream or a live pipe.
 
-    A stream that delivers no sound for a time limit is lost, also if other data still arrives. A jump of
-    `first_sample` is sound that was lost: it is counted. When the wall clock is set, `StreamClock` follows.
+    A stream that delivers no sound for `stall_seconds` is lost, even if other data still arrives. A jump of
+    `first_sample` is lost sound, which is counted.
     """
 
     def __init__(self, name: str, channel: ChannelChoice, backoff: Backoff, stall_seconds: float) -> None:
-        """Take the user's name for it, what chooses its channel, and how long it may deliver no sound.
+        """Take the user's name for the source, its channel, and how long it may deliver no sound.
 
-        `backoff` has the delays between attempts.
+        `backoff` gives the delays between attempts to open it.
         """
         self.name = name
         self.dropped_blocks = 0
@@ -48,18 +48,18 @@ class LiveSource(ABC):
         return max(0, self._opened - 1)
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
-        """Give the stream, for ever; SourceError for what no waiting can mend."""
+        """Give the stream without end; SourceError where another attempt cannot succeed."""
         async with aclosing(keep_streaming(self.name, self._watched_stream, self._backoff)) as items:
             async for item in items:
                 yield item
 
     @abstractmethod
     def _stream(self) -> AsyncGenerator[StreamOpened | Block, None]:
-        """Give one stream from its opening on; StreamBrokenError when it is lost. Opening limits its own time."""
+        """Open and give one stream; StreamBrokenError when it is lost. Opening has its own time limit."""
 
     @abstractmethod
     def _stall_reason(self) -> str:
-        """Say for a person that no sound came for `_stall_seconds`."""
+        """Tell the user that no sound came for `_stall_seconds`."""
 
     async def _watched_stream(self) -> AsyncGenerator[SourceItem, None]:
         opened = False
@@ -90,5 +90,5 @@ class LiveSource(ABC):
         was_silent, self.silent = self.silent, self._channel.silent_seconds >= SILENT_SECONDS
         if self.silent and not was_silent:
             _logger.warning(
-                "source %s: nothing but digital silence for a minute: is the microphone muted?", self.name
+                "source %s: digital silence for %g s; is the microphone muted?", self.name, SILENT_SECONDS
             )

@@ -1,4 +1,4 @@
-"""Keeps a stream going that hardware or a network may break: reconnect for ever, never in a storm."""
+"""Opens a stream again whenever hardware or a network breaks it, with growing delays."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from clapstream.process.backoff import Backoff
 _logger = logging.getLogger(__name__)
 
 RECOVERED_SAMPLES = 10 * RATE_HZ
-"""Only sound for this long counts as recovery: a device that dies right after each start must not be hammered."""
+"""Only sound for this long resets the delay: a device that fails right after each start is not opened too often."""
 
 
 class StreamBrokenError(Exception):
-    """The stream cannot go on; the message tells a person why. Another attempt may succeed."""
+    """The stream was lost; the message tells the user why. Another attempt may succeed."""
 
 
 async def keep_streaming(
     name: str, connect: Callable[[], AsyncGenerator[SourceItem, None]], backoff: Backoff
 ) -> AsyncGenerator[SourceItem, None]:
-    """Pass on what `connect()` gives, and begin anew for ever when it raises `StreamBrokenError`.
+    """Pass on what `connect()` gives, and call it again whenever it ends or raises `StreamBrokenError`.
 
-    A loss is reported once, also if there was no stream in the first place, however many attempts fail after it.
+    A loss is reported once, however many attempts fail after it, also if no stream was open before.
     """
     lost = False
     while True:
@@ -41,7 +41,7 @@ async def keep_streaming(
         except StreamBrokenError as error:
             reason = str(error)
         delay = backoff.next_seconds()
-        _logger.debug("source %s: %s; trying again in %.1f s", name, reason, delay)
+        _logger.debug("source %s: %s; retrying in %.1f s", name, reason, delay)
         if not lost:
             lost = True
             yield StreamLost(reason)

@@ -1,4 +1,4 @@
-"""Finds in ALSA's configuration which devices lead to PulseAudio or PipeWire, and to which source there."""
+"""Finds out from ALSA's configuration which devices are sources of PulseAudio or PipeWire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ctypes import byref, c_char_p, c_void_p
 
 SOURCE_KEYS = {"pulse": ("PulseAudio", "device"), "pipewire": ("PipeWire", "capture_node")}
-"""Types of devices that lead to a sound server: to which kind, and the key under which each names the source."""
+"""Types of devices that belong to a sound server: its kind, and the key that has the name of the source."""
 
 USUAL_SERVERS = (None, "", "pipewire-0")
 
@@ -19,7 +19,7 @@ MOST_STEPS = 4
 def server_source_behind(device: str, server_kind: str) -> str | None:
     """Return which source of the server, PulseAudio or PipeWire, an ALSA device records.
 
-    "" is the default, None means that the device does not lead there. PipeWire serves PulseAudio's clients.
+    "" is the default source, None a device that is no source of it. PipeWire serves PulseAudio's clients.
     """
     try:
         alsa = ctypes.CDLL("libasound.so.2")

@@ -1,9 +1,9 @@
 """Records one microphone in a process of its own and writes its sound to standard output.
 
-A process, because PortAudio cannot be relied on to let go. Its list of devices is frozen when it starts, and taking
-a new one kills every stream of the process. When a PulseAudio server dies, its thread spins at full speed, fills
-standard error, and stopping the stream never returns. A process can always be killed, starts with a fresh list,
-and disturbs no other microphone; the callback does not wait for the interpreter that runs the model either.
+A process, because PortAudio does not always close. It reads the list of devices once, when it starts, and reading
+it again closes every stream of the process. When a PulseAudio server dies, its thread uses a whole core and fills
+standard error, and stopping the stream never returns. A process can always be killed, starts with a new list, and
+disturbs no other microphone; nor does its callback wait for the interpreter that runs the model.
 
 Run as `python -m clapstream.audio.microphone.capture JSON`, with device (name, description or part of either,
 index, null) and channel (mix, left, right, index). Writes the messages of `capture_messages`. Ends when standard
@@ -41,7 +41,7 @@ class Recorder(Protocol):
 
 
 def open_recorder(device: str | int | None, channel: str | int, sound: SoundQueue) -> Recorder:
-    """Open the device that is meant; LookupError if it cannot be had, SourceError if none ever can."""
+    """Open a device; LookupError if it cannot be opened, SourceError if none ever can."""
     server, sources, no_server = None, [], ""
     try:
         server = SoundServer()
@@ -60,7 +60,7 @@ def open_recorder(device: str | int | None, channel: str | int, sound: SoundQueu
     try:
         return ServerRecorder(server, found.source, channel, follow_default=found.follow_default, sound=sound)
     except SoundServerError as error:
-        raise LookupError(f"{found.source.name} cannot be opened: {error}") from error
+        raise LookupError(f"cannot open {found.source.name}: {error}") from error
 
 
 def record(device: str | int | None, channel: str | int, out: BinaryIO) -> None:
@@ -87,7 +87,7 @@ def end_with_standard_input() -> None:
 
 
 def main() -> None:
-    """Run the process; signals that stop the daemon leave it alone, since the daemon closes it in its own time."""
+    """Run the process; it ignores the signals that stop the daemon, which closes it when it is ready."""
     for stopping in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stopping, signal.SIG_IGN)
     request = json.loads(sys.argv[1])
@@ -96,7 +96,7 @@ def main() -> None:
         with contextlib.suppress(BrokenPipeError):
             record(request["device"], request["channel"], sys.stdout.buffer)
     finally:
-        os._exit(0)  # not sys.exit: PortAudio's exit handler may wait for ever for a thread of a dead server
+        os._exit(0)  # not sys.exit: PortAudio's exit handler may hang on a thread of a dead server
 
 
 if __name__ == "__main__":

@@ -14,18 +14,18 @@ FORMAT, SOUND, FAILURE = b"F", b"S", b"X"
 
 
 def write_format(out: BinaryIO, rate_hz: int, channels: int, latency_seconds: float) -> None:
-    """Say what the device delivers, and how long after it was heard."""
+    """Write what the device delivers, and its latency."""
     shape = {"rate_hz": rate_hz, "channels": channels, "latency_seconds": latency_seconds}
     _write(out, FORMAT, 0, json.dumps(shape).encode())
 
 
 def write_sound(out: BinaryIO, first_sample: int, samples: bytes) -> None:
-    """Write interleaved float32; BrokenPipeError when nobody reads any more, here and in the other functions."""
+    """Write interleaved float32; BrokenPipeError when nobody reads, here and in the other functions."""
     _write(out, SOUND, first_sample, samples)
 
 
 def write_failure(out: BinaryIO, reason: str, fatal: bool) -> None:
-    """Say why there is no more sound; `fatal` if another attempt cannot succeed either."""
+    """Write why there is no more sound; `fatal` if another attempt cannot succeed either."""
     _write(out, FAILURE, 0, json.dumps({"reason": reason, "fatal": fatal}).encode())
 
 

@@ -23,14 +23,14 @@ from clapstream.audio.microphone.capture_messages import FAILURE, FORMAT, HEADER
 from clapstream.audio.source import SourceError
 
 REAP_SECONDS = 5.0
-"""How long a killed process is waited for; a driver that holds on to it longer is left to the reaping thread."""
+"""How long closing waits for the killed process; if a driver blocks longer, a thread waits on."""
 
 READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureFormat:
-    """What a device delivers, and how long after it was heard."""
+    """What a device delivers, and its latency."""
 
     rate_hz: int
     channels: int
@@ -49,13 +49,13 @@ class Capture(Protocol):
     """An attempt to record from a device: its format comes first, then its sound."""
 
     async def read_format(self) -> CaptureFormat:
-        """Return the format; StreamBrokenError if the device cannot be had, SourceError if none ever can."""
+        """Return the format; StreamBrokenError if the device cannot be opened, SourceError if none ever can."""
 
     async def read_sound(self) -> CapturedSound:
         """Return the next sound; StreamBrokenError if the device is lost."""
 
     async def close(self) -> None:
-        """Let go of the device, at once."""
+        """Close the device at once."""
 
 
 class CaptureProcess:
@@ -69,10 +69,10 @@ class CaptureProcess:
         self._channels = 1
 
     async def read_format(self) -> CaptureFormat:
-        """Return the format; StreamBrokenError if the device cannot be had, SourceError if none ever can."""
+        """Return the format; StreamBrokenError if the device cannot be opened, SourceError if none ever can."""
         kind, _, payload = await self._read_message()
         if kind != FORMAT:
-            raise StreamBrokenError(f"the capture process began with {kind!r}")
+            raise StreamBrokenError(f"unexpected message {kind!r} from the capture process")
         capture_format = CaptureFormat(**json.loads(payload))
         self._channels = capture_format.channels
         return capture_format
@@ -85,8 +85,8 @@ class CaptureProcess:
     async def close(self) -> None:
         """Kill the process, which closes the microphone whatever state PortAudio is in, and reap it.
 
-        Nothing else may reap it: asyncio's watcher and `Popen` would do so both, and the later one warns. A thread
-        does, so that it happens even if the caller is cancelled, or the kernel takes its time over the device.
+        Nothing else may reap it: asyncio's watcher and `Popen` would both do so, and the later one warns. A thread
+        does it, so that it happens even if the caller is cancelled or the kernel is slow to close the device.
         """
         self._process.kill()
         self._connection.close()
@@ -127,7 +127,7 @@ class CaptureProcess:
 
 
 async def open_capture(device: str | int | None, channel: str | int) -> Capture:
-    """Start a capture process; StreamBrokenError if the system does not let us."""
+    """Start a capture process; StreamBrokenError if the system refuses."""
     try:
         return _start(json.dumps({"device": device, "channel": channel}))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which input a configured `device` means: a source of the sound server, or a device that PortAudio opens."""
+"""Finds the input that a configured `device` names: a source of the sound server, or a device of PortAudio."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ServerInput:
 def find_input(
     wanted: str | int | None, sources: Sequence[ServerSource], list_devices: Callable[[], list[Device]] = devices
 ) -> ServerInput | Device:
-    """Return the input that is meant; a name is looked for among the names and descriptions of the server first.
+    """Return the wanted input; a name is looked up among the names and descriptions of the server's sources first.
 
-    LookupError lists what there is, or names those that match equally well. SourceError if there is neither a
-    server nor PortAudio.
+    LookupError if there is none, with what is available, or if several match equally well. SourceError if there is
+    neither a server nor PortAudio.
     """
     if isinstance(wanted, str) and (source := _named_exactly(sources, wanted)):
         return ServerInput(source)
@@ -47,21 +47,18 @@ def find_input(
 def find_device(present: Sequence[Device], wanted: str | int | None) -> Device:
     """Return the input with that index or name (else the first with it in its name, in any case), or the default.
 
-    LookupError lists what there is.
+    LookupError if there is none, with what is available.
     """
     if wanted is None:
         matches = [device for device in present if device.default] or list(present[:1])
-        what = "no microphone found"
     elif isinstance(wanted, int):
         matches = [device for device in present if device.index == wanted]
-        what = f"no microphone has index {wanted}"
     else:
         part = _folded(wanted)
         matches = [device for device in present if _folded(device.name) == part]
         matches += [device for device in present if part in _folded(device.name)]
-        what = f"no microphone has {wanted!r} in its name"
     if not matches:
-        raise LookupError(f"{what}; there is: {_listing((), present)}")
+        raise _not_found(wanted, (), present)
     return matches[0]
 
 
@@ -79,7 +76,7 @@ def _find_by_name(wanted: str, sources: Sequence[ServerSource], present: Sequenc
     monitors = [source for source in sources if source.monitor and _has_part(source, part)]
     if monitors:
         return ServerInput(_only(monitors, wanted))
-    raise LookupError(f"no microphone has {wanted!r} in its name; there is: {_listing(sources, present)}")
+    raise _not_found(wanted, sources, present)
 
 
 def _named_exactly(sources: Sequence[ServerSource], wanted: str) -> ServerSource | None:
@@ -101,9 +98,9 @@ def _only(matches: Sequence[ServerSource], wanted: str) -> ServerSource:
 
 
 def _behind(device: Device, sources: Sequence[ServerSource]) -> ServerInput | Device:
-    """Return the source of the server that an ALSA device leads to, else the device.
+    """Return the source of the server that an ALSA device stands for, else the device.
 
-    Through ALSA's plugin the server would mix the channels that are asked for out of those that the source has.
+    Through ALSA's plugin the server would mix the source's channels into the number that is asked for.
     """
     if not sources or device.host_api != "ALSA":
         return device
@@ -127,7 +124,10 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip().casefold())
 
 
-def _listing(sources: Sequence[ServerSource], present: Sequence[Device]) -> str:
-    listed = [f"{source.name} ({source.description})" for source in sources]
-    listed += [f"{device.index}: {device.name}" for device in present]
-    return ", ".join(listed) or "none"
+def _not_found(wanted: str | int | None, sources: Sequence[ServerSource], present: Sequence[Device]) -> LookupError:
+    """Return the error for a device that is not there, with what is available."""
+    available = [f"{source.name} ({source.description})" for source in sources]
+    available += [f"{device.index}: {device.name}" for device in present]
+    if not available:
+        return LookupError("no microphone found")
+    return LookupError(f"device {wanted!r} not found; available: {', '.join(available)}")

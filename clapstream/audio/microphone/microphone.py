@@ -1,4 +1,4 @@
-"""A microphone that is opened again for ever: unplugged, absent at start, or behind a sound server that died."""
+"""A microphone, opened again whenever it is lost: unplugged, absent at start, or of a sound server that died."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPEN_SECONDS = 10.0
 """How long opening may take, the first sound included: PulseAudio's null sink takes 2 s."""
 
 STALL_SECONDS = 2.0
-"""A device that delivers nothing for this long is lost: they deliver ten times a second, silence too."""
+"""A device that delivers nothing for this long is lost: they deliver ten times a second, even in silence."""
 
 
 class Microphone(LiveSource):
@@ -70,7 +70,7 @@ class Microphone(LiveSource):
                     capture_format = await capture.read_format()
                     sound = await capture.read_sound()
             except TimeoutError:
-                raise StreamBrokenError(f"the device delivered nothing for {OPEN_SECONDS:g} s") from None
+                raise StreamBrokenError(f"no audio received for {OPEN_SECONDS:g} s") from None
             except SourceError as error:
                 raise SourceError(f"source {self.name}: {error}") from error
             yield StreamOpened(self._first_sample_heard(capture_format, sound))
@@ -103,7 +103,7 @@ class Microphone(LiveSource):
             raise StreamBrokenError(str(error)) from error
 
     def _stall_reason(self) -> str:
-        return f"the device delivered nothing for {self._stall_seconds:g} s"
+        return f"no audio received for {self._stall_seconds:g} s"
 
     def _first_sample_heard(self, capture_format: CaptureFormat, sound: CapturedSound) -> datetime:
         end_sample = sound.first_sample + len(sound.samples)

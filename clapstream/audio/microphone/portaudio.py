@@ -70,19 +70,19 @@ class PortAudioRecorder:
     """An open microphone: the callback of PortAudio's thread copies into a queue."""
 
     def __init__(self, device: Device, channel: str | int, sound: SoundQueue) -> None:
-        """Start recording into `sound`; LookupError if the device does not let us or has no such channel."""
+        """Start recording into `sound`; LookupError if the device cannot be opened or has no such channel."""
         self._sound = sound
         portaudio = load_portaudio()
         try:
             self._stream = self._open(portaudio, device, channels_needed(device, channel))
             self._stream.start()
         except portaudio.PortAudioError as error:
-            raise LookupError(f"{device.name} cannot be opened: {error}") from error
+            raise LookupError(f"cannot open {device.name}: {error}") from error
         self.rate_hz, self.channels = round(self._stream.samplerate), int(self._stream.channels)
         self.latency_seconds = float(self._stream.latency)
 
     def _open(self, portaudio: Any, device: Device, channels: int) -> Any:
-        """Open the device at 48 kHz if it can, else at its own rate, with as few channels as it lets us.
+        """Open the device at 48 kHz if it can, else at its own rate, with as few channels as it allows.
 
         48 kHz comes first because ALSA's own devices take any rate and would resample to PortAudio's default of
         44.1 kHz, badly; nearly all hardware runs at 48 kHz.
@@ -103,7 +103,7 @@ class PortAudioRecorder:
                     blocksize=round(rate_hz * BLOCK_SECONDS),
                     latency="high",
                     callback=self._copy,
-                    finished_callback=lambda: self._sound.end("the device stopped delivering sound"),
+                    finished_callback=lambda: self._sound.end("the device stopped"),
                 )
             except portaudio.PortAudioError as error:
                 failure = failure or error
@@ -111,7 +111,7 @@ class PortAudioRecorder:
         raise failure
 
     def _copy(self, samples: Any, frames: int, _time: Any, status: Any) -> None:
-        """Take one block over from PortAudio's thread."""
+        """Queue one block; runs in PortAudio's thread."""
         if status.input_overflow:
             self._sound.skip(frames)  # an unknown number was lost
         self._sound.put(frames, bytes(samples))

@@ -17,7 +17,7 @@ FLOAT32_BYTES = 4
 FIRST_SOUND_SECONDS = 8.0
 """How long the first sound may take: a source that has to wake up takes seconds."""
 STREAM_FLAGS = (
-    libpulse.STREAM_DONT_MOVE  # when the source goes, the stream ends rather than listen in another room
+    libpulse.STREAM_DONT_MOVE  # when the source is removed, the stream ends and does not move to another microphone
     | libpulse.STREAM_ADJUST_LATENCY
     | libpulse.STREAM_INTERPOLATE_TIMING
     | libpulse.STREAM_AUTO_TIMING_UPDATE
@@ -25,7 +25,7 @@ STREAM_FLAGS = (
 
 
 class ServerRecorder:
-    """An open source of the sound server: a thread of its own reads, so that the server never has to wait."""
+    """An open source of the sound server, read in a thread of its own, so that the server never has to wait."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class ServerRecorder:
     ) -> None:
         """Start recording into `sound`; with `follow_default` the stream ends when another source is the default.
 
-        SoundServerError if the server does not let us, LookupError if the source has no such channel.
+        SoundServerError if the server refuses, LookupError if the source has no such channel.
         """
         check_channel_exists(source.name, source.channels, channel)
         self.rate_hz, self.channels = source.rate_hz, source.channels
@@ -56,7 +56,7 @@ class ServerRecorder:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _open(self) -> Any:
-        """Open a stream of the source's own shape; with its own channel map too nothing is mixed or reordered."""
+        """Open a stream with the source's own rate, channels and channel map: nothing is mixed or reordered."""
         source, library = self._source, self._library
         spec = libpulse.SampleSpec(libpulse.SAMPLE_FLOAT32, source.rate_hz, source.channels)
         positions = libpulse.ChannelPositions(*source.channel_positions)
@@ -81,7 +81,7 @@ class ServerRecorder:
             if self._ended(self._stream):
                 raise SoundServerError(self._end_reason())
             if time.monotonic() > deadline:
-                raise SoundServerError(f"it delivered nothing for {FIRST_SOUND_SECONDS:g} s")
+                raise SoundServerError(f"no audio received for {FIRST_SOUND_SECONDS:g} s")
             self._server.iterate(BLOCK_SECONDS)
 
     def _latency_seconds(self) -> float:
@@ -132,5 +132,5 @@ class ServerRecorder:
 
     def _end_reason(self) -> str:
         if not self._server.connected:
-            return f"the connection to the sound server was lost: {self._server.error_text()}"
+            return f"lost connection to the sound server: {self._server.error_text()}"
         return f"{self._source.name} was removed"

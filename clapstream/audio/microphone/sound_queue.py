@@ -1,4 +1,4 @@
-"""Sound on its way from a driver's thread, which must not wait, to a pipe that may be full."""
+"""A queue from a driver's thread, which must not wait, to a pipe that may be full."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SoundQueue:
         self._next_sample += sample_count
 
     def skip(self, sample_count: int) -> None:
-        """Leave a hole for samples that were lost, so that nothing is spliced."""
+        """Leave a hole for samples that were lost, so that sound from both sides is not joined."""
         self._next_sample += sample_count
 
     def end(self, reason: str) -> None:

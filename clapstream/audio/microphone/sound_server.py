@@ -1,7 +1,7 @@
 """A connection to PulseAudio, or to PipeWire through its pulse server: its sources, and which is the default.
 
-Through ALSA's plugin PortAudio would see one device that claims 32 channels, and the server would mix whatever
-number of channels is asked for out of those that the source has.
+Through ALSA's plugin PortAudio would see one device that claims 32 channels, and the server would mix the source's
+channels into the number that is asked for.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class SoundServer:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection stands."""
+        """Whether the connection is open."""
         return self._state() == libpulse.CONTEXT_READY
 
     def sources(self) -> list[ServerSource]:
@@ -91,18 +91,18 @@ class SoundServer:
         self._finish(self.library.pa_context_subscribe(self.context, mask, None, None))
 
     def current_default_source_name(self) -> str:
-        """Ask again which source is the default; SoundServerError if the server does not answer."""
+        """Return the default source's name as it is now; SoundServerError if the server does not answer."""
         return self._server_info()[1]
 
     def iterate(self, seconds: float) -> None:
-        """Handle what the server sends, waiting for it no longer than that."""
+        """Handle what the server sends, and wait at most so many seconds for it."""
         library = self.library
         if (
             library.pa_mainloop_prepare(self._loop, round(seconds * 1e6)) < 0
             or library.pa_mainloop_poll(self._loop) < 0
             or library.pa_mainloop_dispatch(self._loop) < 0
         ):
-            raise SoundServerError("libpulse cannot wait for the sound server")
+            raise SoundServerError("the main loop of libpulse failed")
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Handle what the server sends until the condition holds; SoundServerError after `ANSWER_SECONDS`."""
@@ -110,11 +110,11 @@ class SoundServer:
         while not condition():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise SoundServerError(f"the sound server did not answer for {ANSWER_SECONDS:g} s")
+                raise SoundServerError(f"no answer from the sound server within {ANSWER_SECONDS:g} s")
             self.iterate(remaining)
 
     def error_text(self) -> str:
-        """What libpulse calls the last error."""
+        """Return libpulse's text for the last error."""
         return str(self.library.pa_strerror(self.library.pa_context_errno(self.context)).decode(errors="replace"))
 
     def close(self) -> None:
@@ -173,6 +173,6 @@ class SoundServer:
 
 
 def _text(value: bytes | None) -> str:
-    """Text of the server, part of which devices send; control characters could move a terminal's cursor."""
+    """Return text without control characters: some comes from devices, and could change a terminal."""
     text = (value or b"").decode(errors="replace")
     return "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)

@@ -1,4 +1,4 @@
-"""Live sound on standard input: what `arecord`, `ffmpeg` or a receiver writes as it hears it."""
+"""Live sound on standard input, as `arecord`, `ffmpeg` or a receiver writes it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ STALL_SECONDS = 5.0
 """A pipe that delivers nothing for this long is lost, as a network stream is."""
 
 LATE_SECONDS = 0.5
-"""A wait for more sound than came after it, by this much, is sound that was lost."""
+"""Sound that is missing after a wait was lost, if it is more than this."""
 
 CATCH_UP_SECONDS = 0.3
-"""How long what was only late may take to come after a wait."""
+"""How long late sound may take to come after a wait."""
 
 
 class _InputEndedError(Exception):
@@ -39,8 +39,8 @@ class _InputEndedError(Exception):
 class LivePcm(LiveSource):
     """A source of 16-bit little-endian samples from a pipe that is written in real time; it ends with its input.
 
-    Nothing tells where samples are missing but the time: a wait that no sound makes up for is a hole. What was
-    written while nobody listened is not heard.
+    Only the time shows where samples are missing: a wait that is not followed by as much sound is a hole. What was
+    written while nobody listened is discarded.
     """
 
     def __init__(
@@ -107,4 +107,4 @@ class LivePcm(LiveSource):
         return np.concatenate(gathered)
 
     def _stall_reason(self) -> str:
-        return f"standard input delivered nothing for {self._stall_seconds:g} s"
+        return f"standard input: no audio received for {self._stall_seconds:g} s"

@@ -48,7 +48,7 @@ def decoded_sound(
     for packet in _packets(container):
         received()
         if tracks.chosen is None and time.monotonic() - opened > FIRST_SOUND_SECONDS:
-            raise StreamBrokenError(f"no audio received for {FIRST_SOUND_SECONDS:g} s, though it is announced")
+            raise StreamBrokenError(f"no audio received for {FIRST_SOUND_SECONDS:g} s on the announced audio track")
         if tracks.may_take(packet.stream.index):
             for frame in _decode(packet):
                 if tracks.takes(packet.stream.index, frame):
@@ -61,10 +61,10 @@ class _TrackChoice:
     def __init__(self, container: av.container.InputContainer) -> None:
         """StreamBrokenError if there is no track, or no decoder for any."""
         if not container.streams.audio:
-            raise StreamBrokenError("there is no sound in the stream")
+            raise StreamBrokenError("the stream has no audio track")
         decodable = [track.index for track in container.streams.audio if track.codec_context is not None]
         if not decodable:
-            raise StreamBrokenError("FFmpeg's libraries have no decoder for the audio in the stream")
+            raise StreamBrokenError("FFmpeg has no decoder for the audio of the stream")
         best = container.streams.best("audio")  # None until FFmpeg has seen some of it
         self.chosen: int | None = None
         self._best = decodable[0] if best is None else best.index
@@ -100,7 +100,7 @@ def _packets(container: av.container.InputContainer) -> Iterator[av.Packet[Any]]
 
 
 def _decode(packet: av.Packet[av.AudioStream]) -> list[av.AudioFrame]:
-    """Return what is in a packet, nothing if it is damaged: its time stamps will leave a hole."""
+    """Return what is in a packet, nothing if it is damaged: the next time stamp leaves a hole."""
     import av
 
     try:
@@ -116,7 +116,7 @@ def _pts(frame: av.AudioFrame) -> int | None:
 
 
 def _mono(frame: av.AudioFrame, channel: ChannelChoice) -> NDArray[np.float32]:
-    """Return mono samples `(samples,)` of what a decoder gave; StreamBrokenError for what cannot be heard."""
+    """Return mono samples `(samples,)` of what a decoder gave; StreamBrokenError if that is impossible."""
     try:
         sound, _ = sane_samples(float_samples(frame))
         return channel.mono(sound, frame.sample_rate)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Handover:
-    """A bounded queue from a reader's thread to the loop. When it is full, the oldest block goes.
+    """A bounded queue from a reader's thread to the loop. When it is full, the oldest block is dropped.
 
     The end of the burst with which a stream opens counts as heard now, which tells when sample 0 was heard. The
     reader may end at any time; so may the listener, which sets `closed`.
@@ -54,7 +54,7 @@ class Handover:
         return self._blocks.popleft()
 
     def close(self) -> None:
-        """Tell the reader that nobody listens any more."""
+        """Tell the reader that nobody listens."""
         self.closed.set()
         self._burst_taken.set()
 
@@ -64,7 +64,7 @@ class Handover:
         self.received_at = time.monotonic()
 
     def put_from_thread(self, block: Block) -> None:
-        """Hand over a block; in the burst at the start, wait while the queue is full."""
+        """Queue a block; in the burst at the start, wait while the queue is full."""
         self._call(self._put, block)
         self._put_blocks += 1
         if self._put_blocks >= self._most_blocks:

@@ -16,7 +16,7 @@ READ_SECONDS = 5.0
 
 SEGMENTED_FORMATS = ("hls", "dash")
 SEGMENT_SECONDS = 30.0
-"""Servers of these formats deliver segments, of 6 s as a rule: what they may take for the next one."""
+"""How long servers of these formats may take for the next segment, which is 6 s long as a rule."""
 
 UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 
@@ -33,12 +33,12 @@ AUDIO_ONLY = {"allowed_media_types": "audio"}
 def ways_to_open(url: str, transport: Transport) -> list[dict[str, str]]:
     """Return FFmpeg's options for each way to ask for a stream, the best first.
 
-    An RTSP camera is asked for its sound only: its video would be a hundred times as much. Some refuse that.
+    An RTSP camera is asked for its sound alone, because its video is a hundred times as much; some refuse that.
     """
     if url.partition("://")[0].lower() not in ("rtsp", "rtsps"):
         return [{}]
     ways = [TRANSPORT_OPTIONS[transport] | media for media in (AUDIO_ONLY, {})]
-    if transport == "auto":  # for servers that do not say in the standard's words that TCP does not suit them
+    if transport == "auto":  # for servers that refuse TCP without the standard's status code
         ways += [TRANSPORT_OPTIONS["udp"] | media for media in (AUDIO_ONLY, {})]
     return ways
 

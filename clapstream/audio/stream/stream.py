@@ -1,4 +1,4 @@
-"""A network stream (RTSP, HTTP and whatever else FFmpeg's libraries read), reconnected for ever."""
+"""A network stream (RTSP, HTTP and whatever else FFmpeg's libraries read), reconnected whenever it is lost."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from clapstream.audio.block import Block, SourceItem, StreamOpened
 from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.live.live_source import LiveSource
 from clapstream.audio.live.recovery import StreamBrokenError
+from clapstream.audio.pyav import AV_PACKAGE, av_is_installed
 from clapstream.audio.source import SourceError
 from clapstream.audio.stream.handover import Handover
 from clapstream.audio.stream.opening import SEGMENT_SECONDS, Transport, ways_to_open
@@ -28,7 +29,7 @@ QUEUED_BLOCKS = 50
 """Blocks (5 s) kept for a consumer that is late."""
 
 CLOSE_SECONDS = 1.0
-"""How long closing waits for the reader; if the network holds it, it ends by itself within `READ_SECONDS`."""
+"""How long closing waits for the reader; if the network blocks it, it ends by itself within `READ_SECONDS`."""
 
 
 class Stream(LiveSource):
@@ -46,9 +47,9 @@ class Stream(LiveSource):
         *,
         backoff: Backoff | None = None,
     ) -> None:
-        """Take the URL, or what reads it, and for RTSP the transport.
+        """Take the URL, or a function that reads it and may raise ValueError, and for RTSP the transport.
 
-        The URL may carry a password: it is neither shown nor logged. Reading it raises ValueError where it cannot.
+        The URL may contain a password: it is neither shown nor logged.
         """
         super().__init__(name, ChannelChoice(name, channel), backoff or Backoff(), STALL_SECONDS)
         self._read_url = url if callable(url) else lambda: url
@@ -58,13 +59,9 @@ class Stream(LiveSource):
         self._served_way: dict[str, str] | None = None
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
-        """Give the stream, for ever; SourceError where PyAV or the URL is missing."""
-        try:
-            import av  # noqa: F401
-        except ImportError as error:
-            raise SourceError(
-                f"source {self.name}: network streams need the package av: pip install 'clapstream[stream]'"
-            ) from error
+        """Give the stream without end; SourceError where PyAV or the URL is missing."""
+        if not av_is_installed():
+            raise SourceError(f"source {self.name}: network streams need {AV_PACKAGE}")
         try:
             self._url = self._read_url()
         except ValueError as error:
@@ -85,7 +82,9 @@ class Stream(LiveSource):
                 yield await handover.get()
                 if handover.overflowed and not told:
                     told = True
-                    _logger.warning("source %s: audio buffer overflow: the computer is too busy", self.name)
+                    _logger.warning(
+                        "source %s: audio buffer overflow: audio is lost, the computer is too busy", self.name
+                    )
         finally:
             handover.close()
             await asyncio.to_thread(thread.join, CLOSE_SECONDS)
@@ -96,7 +95,7 @@ class Stream(LiveSource):
             opened = await self._handover.opened()
         except StreamBrokenError:
             if reader.way is not None and reader.way is not self._served_way:
-                # It was let in, but never served that way: ask another way next time.
+                # The server accepted this way but sent no audio: try another one next time.
                 self._ways = [way for way in self._ways if way is not reader.way] + [reader.way]
             raise
         self._served_way = reader.way
@@ -105,5 +104,5 @@ class Stream(LiveSource):
 
     def _stall_reason(self) -> str:
         silent_seconds = time.monotonic() - self._handover.received_at
-        what = "no audio" if silent_seconds < self._stall_seconds / 2 else "nothing"
-        return f"{shown_url(self._url)}: {what} received for {self._stall_seconds:g} s"
+        what = "audio" if silent_seconds < self._stall_seconds / 2 else "data"
+        return f"{shown_url(self._url)}: no {what} received for {self._stall_seconds:g} s"

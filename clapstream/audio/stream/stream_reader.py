@@ -1,4 +1,4 @@
-"""Reads a network stream in a thread: opens it, places its sound by its time stamps, and hands over blocks."""
+"""Reads a network stream in a thread: opens it, places its sound by its time stamps, and queues blocks."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import av
 
 SEGMENTED_PACE = 1.0001
-"""How fast segmented sound is read, without a burst: so that it comes evenly, some segments behind."""
+"""How fast segmented sound is read, without a burst, so that it comes evenly, some segments late."""
 
 
 class StreamReader:
-    """The thread of one stream: `run` hands over blocks in real time until the stream ends or nobody listens."""
+    """The thread of one stream: `run` queues blocks in real time until the stream ends or nobody listens."""
 
     def __init__(self, url: str, channel: ChannelChoice, ways: list[dict[str, str]], handover: Handover) -> None:
-        """Take the options of each way to open the stream, the best first."""
+        """Take the URL, its channel, the options of each way to open it (the best first), and the queue."""
         self.segmented = False
         self.way: dict[str, str] | None = None
         self._url = url
@@ -44,7 +44,7 @@ class StreamReader:
         self._handover = handover
 
     def run(self) -> None:
-        """Hand over that the stream opened, its blocks, and what ended it."""
+        """Queue the stream's blocks, and the error that ended it."""
         try:
             self._read()
         except StreamBrokenError as error:
@@ -53,7 +53,7 @@ class StreamReader:
             self._handover.end_from_thread(error)
 
     def _read(self) -> None:
-        """Hand over blocks until nobody listens; StreamBrokenError when the stream breaks or ends."""
+        """Queue blocks until nobody listens; StreamBrokenError when the stream breaks or ends."""
         import av
 
         reason = "the stream ended"
@@ -64,14 +64,14 @@ class StreamReader:
                 if self._handover.closed.is_set():
                     return
         except av.ExitError:
-            reason = f"nothing received for {SEGMENT_SECONDS if self.segmented else READ_SECONDS:g} s"
+            reason = f"no data received for {SEGMENT_SECONDS if self.segmented else READ_SECONDS:g} s"
             if not self._handover.received:
-                reason = f"no answer, or none with audio, within {CONNECT_SECONDS:g} s"
-        except av.FFmpegError as error:  # its own text and traceback would show the URL, password and all
-            reason = error.strerror or "broken"
+                reason = f"no answer, or no audio in it, within {CONNECT_SECONDS:g} s"
+        except av.FFmpegError as error:  # its own text and traceback would show the URL with its password
+            reason = error.strerror or "cannot be read"
             if error.errno == errno.EIO and self._handover.received:
                 reason = "the server closed the connection"
-        # Not raised above: the failure would be its context, with all that its traceback holds.
+        # Not raised above: the error would be its context, and its traceback refers to the open stream.
         raise StreamBrokenError(reason)
 
     def _open(self) -> av.container.InputContainer:
@@ -92,7 +92,7 @@ class StreamReader:
         return container
 
     def _blocks(self, container: av.container.InputContainer) -> Iterator[Block]:
-        """Give the blocks of the stream at `RATE_HZ`; a new rate starts behind a hole.
+        """Give the blocks of the stream at `RATE_HZ`; a new rate starts after a hole.
 
         Resampled by soxr like all sources, not by FFmpeg: PyAV's resampler passes sound of a changed rate on
         unnoticed, and has threads that live as long as the traceback of the failure that ended the stream.
@@ -110,7 +110,7 @@ class StreamReader:
             yield from section.finish()
 
     def _hand_over(self, blocks: Iterator[Block]) -> None:
-        """Hand over blocks, a burst at first, then in real time, until nobody listens."""
+        """Queue blocks, a burst at first, then in real time, until nobody listens."""
         pace: Pace | None = None
         for block in blocks:
             pace = pace or (Pace(0.0, SEGMENTED_PACE) if self.segmented else Pace())

@@ -11,7 +11,7 @@ MAX_SLEW_PPM = 500
 tolerance add up to is faster, so that it becomes a hole."""
 
 LONGEST_HOLE_SECONDS = 10
-"""A larger jump of the PTS is no lost sound (the stream would have been lost first) but a clock that was set."""
+"""A larger jump of the PTS is not lost sound (the stream would have been lost first) but a clock that was set."""
 
 LONGEST_OVERLAP_SECONDS = 5
 """A PTS that goes back by up to this may be sound that was sent twice; further back, a clock that was set."""
@@ -20,22 +20,22 @@ OVERLAP_WAIT_SECONDS = 2
 """Sound that was sent twice comes at once. If the overlap lasts longer, a clock was set."""
 
 LEAST_HOLE_SECONDS = 0.01
-"""How much is left out where a clock was set, so that windows never span the place."""
+"""The hole where a clock was set, so that no window contains sound from both sides."""
 
 LAG_SECONDS = 2
 STEADY_SECONDS = 0.5
 EARLY_SECONDS = 1.0
-"""Where sound comes as it is made, a jump that would put it this much before its time is a clock that was set."""
+"""In live sound, a jump that would put it this much before its time is a clock that was set."""
 
 FAR_AHEAD_SECONDS = 20
-"""Sound so far ahead of its time comes from a file: its holes come as fast as the rest."""
+"""Sound this far ahead of its time is read from a file, where a hole takes no time to pass."""
 
 
 class TimestampPlacer:
     """Places the sound of one stream at one rate; positions, PTS and times are all counted in samples at that rate.
 
     A forward jump of the PTS is a hole of that length. Where a clock was set (a jump back, or one that sound cannot
-    make in the time that passed), sound goes on behind a hole as long as the time that passed. Sound whose PTS was
+    make in the time that passed), sound goes on after a hole as long as the time that passed. Sound whose PTS was
     already heard is left out. Sound without PTS follows what came before.
     """
 
@@ -107,7 +107,7 @@ class TimestampPlacer:
         return self._hole_of_passed_time(now) if was_new else 0
 
     def _comes_too_early(self, deviation: int, now: int) -> bool:
-        """Whether sound comes as it is made, but this would be made later than it comes."""
+        """Whether sound is live, but this would come before it was made."""
         lag, before = now - self._end, self._least_lag_before
         if before is None or lag < -FAR_AHEAD_SECONDS * self._rate_hz:
             return False

@@ -127,7 +127,7 @@ class TestBadFiles:
 
     @pytest.mark.parametrize("rate_hz", [1, 900_000])
     def test_absurd_rate(self, tmp_path: Path, rate_hz: int) -> None:
-        self.check(write(tmp_path / "a.wav", tone(1.0), rate_hz), f"a rate of {rate_hz} Hz is not between")
+        self.check(write(tmp_path / "a.wav", tone(1.0), rate_hz), f"a sample rate of {rate_hz} Hz is not between")
 
     def test_no_numbers_become_silence(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         samples = tone(0.3)
@@ -139,7 +139,7 @@ class TestBadFiles:
         with caplog.at_level(logging.WARNING):
             np.testing.assert_array_equal(read_audio(path), expected)
         assert [record.message for record in caplog.records] == [
-            f"{path}: 30 samples that are no finite number are taken as silence"
+            f"{path}: 30 samples are not finite numbers; replaced by silence"
         ]
 
     def test_absurd_samples_are_limited(self, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ class TestFaults:
 
     def test_the_reason_of_a_stall_is_told(self) -> None:
         items = listen(microphone(Captures([FORMAT, sound(0), STALL])), 3)
-        assert items[2] == StreamLost("the device delivered nothing for 0.05 s")
+        assert items[2] == StreamLost("no audio received for 0.05 s")
 
     def test_absent_at_start(self) -> None:
         captures = Captures([UNPLUGGED], [UNPLUGGED], [FORMAT, sound(0)])
@@ -240,7 +240,7 @@ class TestSilence:
             asyncio.run(run())
         assert [silent_after[blocks] for blocks in (59, 60, 70, 71, 72)] == [False, True, True, False, False]
         assert [record.message for record in caplog.records] == [
-            "source kitchen: nothing but digital silence for a minute: is the microphone muted?"
+            "source kitchen: digital silence for 60 s; is the microphone muted?"
         ]
 
     def test_the_faintest_noise_is_not_silence(self) -> None:

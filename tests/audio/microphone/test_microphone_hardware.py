@@ -156,7 +156,7 @@ def test_losing_one_microphone_leaves_the_other_alone(sound_system: SoundSystem)
     asyncio.run(run())
 
 
-def test_an_unknown_device_is_told_what_there_is(sound_system: SoundSystem) -> None:
+def test_an_unknown_device_is_told_what_is_available(sound_system: SoundSystem) -> None:
     async def run() -> StreamLost:
         async with aclosing(Microphone("kitchen", "no such device").items()) as items:
             lost = await anext(items)
@@ -165,7 +165,7 @@ def test_an_unknown_device_is_told_what_there_is(sound_system: SoundSystem) -> N
 
     sound_system.add_room("kitchen")
     reason = asyncio.run(run()).reason
-    assert reason.startswith("no microphone has 'no such device' in its name; there is: ")
+    assert reason.startswith("device 'no such device' not found; available: ")
     assert "kitchen" in reason
 
 

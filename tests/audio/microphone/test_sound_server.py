@@ -255,13 +255,13 @@ class TestNames:
             "2 microphones match 'usb audio': usb_1 (USB Audio), usb_2 (USB Audio); set device to the name of one"
         )
 
-    def test_an_unknown_name_is_told_what_there_is(self, sound_system: SoundSystem) -> None:
+    def test_an_unknown_name_is_told_what_is_available(self, sound_system: SoundSystem) -> None:
         async def run() -> str:
             async with aclosing(Microphone("kitchen", "nowhere").items()) as items:
                 return await lost_reason(items)
 
         reason = asyncio.run(run())
-        assert reason.startswith("no microphone has 'nowhere' in its name; there is: room.monitor (Monitor of ")
+        assert reason.startswith("device 'nowhere' not found; available: room.monitor (Monitor of ")
 
     def test_without_a_server_that_is_said(self, sound_system: SoundSystem) -> None:
         sound_system.kill()
@@ -327,7 +327,7 @@ class TestChanges:
                     if isinstance(item, Block):
                         break
                 sound_system.kill()
-                assert "the connection to the sound server was lost" in await lost_reason(items)
+                assert "lost connection to the sound server" in await lost_reason(items)
                 sound_system.start()
                 sound_system.add_room("room", SURROUND)
                 recording = write_tones(tmp_path / "six.wav", [0.1] * 6)

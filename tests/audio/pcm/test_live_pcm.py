@@ -86,7 +86,7 @@ class TestLivePcm:
             items = listen(source)
         news = [item for item in items if not isinstance(item, Block)]
         assert [type(item) for item in news] == [StreamOpened, StreamLost, StreamOpened]
-        assert news[1] == StreamLost("standard input delivered nothing for 2 s")
+        assert news[1] == StreamLost("standard input: no audio received for 2 s")
         assert isinstance(news[2], StreamOpened)
         assert news[2].started.timestamp() == pytest.approx(times["again"], abs=0.7)
         assert source.reconnects == 1

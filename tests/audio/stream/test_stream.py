@@ -215,7 +215,7 @@ class TestFaults:
     def test_an_absurd_rate_is_said(self) -> None:
         with serving(send(encoded(tone(1.0), 100, "WAV", "PCM_16"))) as url:
             (item,) = listen(Stream("porch", url), lost)
-        assert item == StreamLost(f"{shown_url(url)}: a rate of 100 Hz is not between 1000 and 768000")
+        assert item == StreamLost(f"{shown_url(url)}: a sample rate of 100 Hz is not between 1000 and 768000 Hz")
 
     def test_a_video_without_sound(self) -> None:
         file = io.BytesIO()
@@ -226,7 +226,7 @@ class TestFaults:
             container.mux([*video.encode(black), *video.encode(None)])
         with serving(send(file.getvalue())) as url:
             (item,) = listen(Stream("porch", url), lost)
-        assert item == StreamLost(f"{shown_url(url)}: there is no sound in the stream")
+        assert item == StreamLost(f"{shown_url(url)}: the stream has no audio track")
 
     @pytest.mark.slow
     def test_a_server_that_falls_silent_is_lost(self) -> None:
@@ -240,7 +240,7 @@ class TestFaults:
         with serving(hang) as url:
             items = listen(Stream("porch", url), lost)
             released.set()
-        assert items[-1] == StreamLost(f"{shown_url(url)}: nothing received for 5 s")
+        assert items[-1] == StreamLost(f"{shown_url(url)}: no data received for 5 s")
         assert len(joined(items)) > 3 * RATE_HZ
 
 
@@ -269,7 +269,10 @@ class TestOverload:
         assert dropped[0] > 0
         missing = 12 * RATE_HZ - sum(len(block.samples) for block in blocks)
         assert missing > 0.9 * dropped[0] * RATE_HZ // 10
-        assert caplog.messages.count("source porch: audio buffer overflow: the computer is too busy") == 1
+        assert (
+            caplog.messages.count("source porch: audio buffer overflow: audio is lost, the computer is too busy")
+            == 1
+        )
 
 
 class TestSecrets:
