@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from clapstream.config.label_settings import LabelDefaults
-from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
 from clapstream.config.paths import FileContext
 from clapstream.config.plain_values import number_or_text, written_text
-from clapstream.config.problems import Problem, dotted, explain
+from clapstream.config.problems import Problem, dotted
 from clapstream.config.section import Section
-from clapstream.config.settings import GateSettings, ModelSettings, WindowSettings
-from clapstream.config.source_settings import SourceSettings
+from clapstream.config.validation_errors import explain, location_of
 from clapstream.config.yaml_reader import Document, Location, UnreadableError, Value, read_yaml
 from clapstream.slugs import slugify
 from clapstream.urls import HIDDEN, may_hold_credentials
@@ -105,9 +101,8 @@ class ConfigFile:
             return model.model_validate(value, context=self.context)
         except ValidationError as error:
             for details in error.errors(include_url=False):
-                known = _known_keys(model, details["loc"][:-1]) if details["type"] == "extra_forbidden" else ()
-                location = at + _location(details)
-                self.report(location, explain(details, location, known, may_show=self.may_show(location)))
+                location = at + location_of(details)
+                self.report(location, explain(details, location, model, may_show=self.may_show(location)))
         return None
 
     def _mapping(self) -> dict[str, Value]:
@@ -131,32 +126,3 @@ def _names(entries: Any) -> dict[int, str]:
         if isinstance(name, str) and name.strip():
             named[index] = name
     return named
-
-
-_SECTIONS: dict[str, type[Section]] = {
-    "model": ModelSettings,
-    "window": WindowSettings,
-    "gate": GateSettings,
-    "mqtt": MqttSettings,
-    "tls": TlsSettings,
-    "spool": SpoolSettings,
-    "defaults": LabelDefaults,
-    **{source.model_fields["type"].default: source for source in get_args(SourceSettings)},
-}
-"""Sections by the key, or the type of source, that leads to them."""
-
-
-def _known_keys(model: type[Section], parent: Location) -> list[str]:
-    """Keys that are allowed at `parent`, a location as pydantic gives it."""
-    section = _SECTIONS[str(parent[-1])] if parent else model
-    return list(section.model_fields)
-
-
-def _location(error: ErrorDetails) -> Location:
-    """Where an error is in the file: pydantic puts the type of a source after its index."""
-    location = error["loc"]
-    if error["type"].startswith("union_tag"):
-        return (*location, "type")
-    if location[:1] == ("sources",) and len(location) > 2:
-        return location[:2] + location[3:]
-    return location

@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clapstream.config.advice import explain_unknown_label
-from clapstream.config.fields import SourceLabels
 from clapstream.config.file import ConfigFile
 from clapstream.config.label_settings import LabelDefaults, LabelSet, LabelSettings, LabelsFile
+from clapstream.config.model_settings import WindowSettings
 from clapstream.config.paths import FilePath, default_config_directory
-from clapstream.config.problems import ConfigError, dotted, given
-from clapstream.config.settings import WindowSettings
+from clapstream.config.problems import ConfigError, dotted
+from clapstream.config.source_settings import SourceLabels
+from clapstream.config.validation_errors import given
 from clapstream.config.yaml_reader import Location, Value
 from clapstream.urls import may_hold_credentials
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from clapstream.config.fields import Score, Text, defaults_when_empty, tuple_from_list
+from clapstream.config.fields import Text, defaults_when_empty, tuple_from_list
 from clapstream.config.section import Section
 from clapstream.slugs import slugify
+
+Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class LabelDefaults(Section):
@@ -78,3 +80,7 @@ class LabelsFile(Section):
     defaults: Annotated[LabelDefaults, BeforeValidator(defaults_when_empty)] = LabelDefaults()
     labels: Annotated[tuple[Any, ...], BeforeValidator(tuple_from_list), Field(min_length=1)]
     background: BackgroundPrompts | None = None
+
+
+LABEL_SECTIONS: dict[str, type[Section]] = {"defaults": LabelDefaults, "labels": LabelSettings}
+"""The sections of a label file, by their key."""

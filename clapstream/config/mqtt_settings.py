@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from clapstream.config.fields import Host, Topic, Username, check_websocket_path, defaults_when_empty, tls_or_none
+from clapstream.config.addresses import check_broker_host
+from clapstream.config.fields import FromNumber, defaults_when_empty, holds_credentials
 from clapstream.config.paths import FilePath
 from clapstream.config.secret_files import credential, read_secret
 from clapstream.config.section import Section
+
+
+def _check_username(username: str) -> str:
+    if not username:
+        raise ValueError("must not be empty; null logs in without a user name")
+    if "://" in username:
+        raise ValueError("must be the user name alone, not a URL")
+    if any(unicodedata.category(character) == "Cc" for character in username):
+        raise ValueError("must not hold control characters")
+    return username
+
+
+def _check_topic(topic: str) -> str:
+    if holds_credentials(topic):
+        raise ValueError("must be a topic, not a URL")
+    if topic.startswith(("/", "$")) or topic.endswith("/") or not re.fullmatch(r"[^\s#+\x00-\x1f\x7f]+", topic):
+        raise ValueError("must be a topic without spaces, #, +, a leading $, or a slash at either end")
+    return topic
+
+
+def _tls_or_none(value: Any) -> Any:
+    """All keys null or false, the written-out default, is no TLS."""
+    if value == {} or isinstance(value, (str, bool)):
+        raise ValueError("must name ca_file: a file, or system for the system's authorities; null is no TLS")
+    return None if isinstance(value, dict) and all(item in (None, False) for item in value.values()) else value
+
+
+def _check_websocket_path(value: Any) -> Any:
+    """The path of a URL, without the rest of it."""
+    if isinstance(value, str) and re.fullmatch(r"/[\x21-\x7e]*", value):
+        return value
+    raise ValueError("must be a path that starts with a slash, such as /mqtt")
+
+
+Host = Annotated[str, Field(max_length=300), FromNumber, AfterValidator(check_broker_host)]
+Topic = Annotated[str, Field(max_length=200), FromNumber, AfterValidator(_check_topic)]
+Username = Annotated[str, Field(max_length=1000), FromNumber, AfterValidator(_check_username)]
 
 
 class TlsSettings(Section):
@@ -54,14 +94,14 @@ class MqttSettings(Section):
     discovery_prefix: Topic = "homeassistant"
     protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)] = "5"
     transport: Literal["tcp", "websockets"] = "tcp"
-    websocket_path: Annotated[str, BeforeValidator(check_websocket_path)] = Field(default="/mqtt", repr=False)
+    websocket_path: Annotated[str, BeforeValidator(_check_websocket_path)] = Field(default="/mqtt", repr=False)
     keepalive_seconds: int = Field(default=30, ge=5, le=3600)
-    tls: Annotated[TlsSettings | None, BeforeValidator(tls_or_none)] = None
+    tls: Annotated[TlsSettings | None, BeforeValidator(_tls_or_none)] = None
     spool: Annotated[SpoolSettings, BeforeValidator(defaults_when_empty)] = SpoolSettings()
 
     @field_validator("websocket_path")
     @classmethod
-    def _check_websocket_path(cls, path: str, info: ValidationInfo) -> str:
+    def _check_transport(cls, path: str, info: ValidationInfo) -> str:
         if info.data.get("transport") == "tcp" and path != cls.model_fields["websocket_path"].default:
             raise ValueError("needs transport: websockets, and transport is tcp; change it, or leave the path out")
         return path

@@ -1,4 +1,13 @@
-"""What can be set: frozen models with every default, unit and limit. `clapstream.config` reads them from files.
+"""Every setting, as one tree of frozen models with their defaults, units and limits; `load_settings` reads it.
+
+    Settings
+        node, cache_directory, state_directory
+        sources     MicrophoneSettings, RecordingSettings, PcmSettings or StreamSettings    source_settings.py
+        model       ModelSettings                                                           model_settings.py
+        window      WindowSettings                                                          model_settings.py
+        gate        GateSettings                                                            model_settings.py
+        labels      LabelSet of LabelSettings                                               label_settings.py
+        mqtt        MqttSettings with TlsSettings and SpoolSettings                         mqtt_settings.py
 
 With a validation context (`FileContext`) relative paths are resolved against the file that names them and must
 exist; without one, as in `RecordingSettings(name="yard", path=Path("yard.flac"))`, they are taken as they are.
@@ -6,74 +15,34 @@ exist; without one, as in `RecordingSettings(name="yard", path=Path("yard.flac")
 
 from __future__ import annotations
 
-import math
+import re
+import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol, get_args
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field
 
-from clapstream.config.fields import (
-    Revision,
-    Text,
-    check_mapping,
-    check_model_device,
-    defaults_when_empty,
-    host_name_when_null,
-    tuple_from_list,
-)
+from clapstream.config.fields import Text, check_mapping, defaults_when_empty, tuple_from_list
 from clapstream.config.label_settings import LabelSet
-from clapstream.config.mqtt_settings import MqttSettings
-from clapstream.config.paths import DirectoryPath, FilePath, check_checkpoint, user_directory
+from clapstream.config.model_settings import GateSettings, ModelSettings, WindowSettings
+from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
+from clapstream.config.paths import DirectoryPath, FilePath, user_directory
 from clapstream.config.section import Section
 from clapstream.config.source_settings import MicrophoneSettings, SourceSettings, StreamSettings
 from clapstream.slugs import slugify
 
-LONGEST_WINDOW_SECONDS = 10.0
-"""CLAP was trained on 10 s: more would be cut off."""
-SHORTEST_WINDOW_SECONDS = 0.5
-SHORTEST_HOP_SECONDS = 0.1
 
-
-class ModelSettings(Section):
-    """Which checkpoint runs where. `revision` is a branch, tag or commit of a hub checkpoint."""
-
-    checkpoint: Annotated[str, Field(min_length=1), BeforeValidator(check_checkpoint)] = "bundled"
-    device: Annotated[str, BeforeValidator(check_model_device)] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    revision: Revision | None = None
-
-
-class WindowSettings(Section):
-    """The stretch of sound the model sees, and how often it looks."""
-
-    seconds: float = Field(default=10.0, ge=SHORTEST_WINDOW_SECONDS, le=LONGEST_WINDOW_SECONDS)
-    hop_seconds: float = Field(default=2.5, ge=SHORTEST_HOP_SECONDS, validate_default=True)
-
-    @field_validator("hop_seconds")
-    @classmethod
-    def _check_hop(cls, hop_seconds: float, info: ValidationInfo) -> float:
-        seconds = info.data.get("seconds")
-        if seconds is not None and hop_seconds > seconds:
-            allowed = f"allowed is {SHORTEST_HOP_SECONDS:g} to {seconds:g}"
-            raise ValueError(f"{hop_seconds:g} is above window.seconds: sound would be skipped; {allowed}")
-        return hop_seconds
-
-    @property
-    def windows_per_sound(self) -> int:
-        """How many windows in a row a short sound can lie in at most."""
-        return math.ceil(round(self.seconds / self.hop_seconds, 6))
-
-
-class GateSettings(Section):
-    """Whether windows that are certainly nothing pass unscored, and how sure that has to be."""
-
-    enabled: bool = True
-    margin_db: float = Field(default=3.0, ge=0.5, le=12.0)
-    check_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
+def host_name_when_null(value: Any) -> Any:
+    """The name of this machine, without its domain; `home` where it has none of its own."""
+    if value is not None:
+        return value
+    name = socket.gethostname().partition(".")[0]
+    # A container that was given no name has a random one, another each time that it is made.
+    return "home" if name in ("", "localhost") or re.fullmatch(r"[0-9a-f]{12}", name) else name
 
 
 class HasSlug(Protocol):
-    """A source, as it is known by."""
+    """Anything that is known by a slug, such as a source."""
 
     @property
     def slug(self) -> str:
@@ -154,6 +123,19 @@ class Settings(_MainKeys):
         urls = [source.url_file for source in self.sources if isinstance(source, StreamSettings)]
         login = [] if self.mqtt is None else [self.mqtt.password_file]
         return tuple(path for path in (*login, *urls) if path is not None)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "": MainFile,
+    **{f"sources.{source.model_fields['type'].default}": source for source in get_args(SourceSettings)},
+    "model": ModelSettings,
+    "window": WindowSettings,
+    "gate": GateSettings,
+    "mqtt": MqttSettings,
+    "mqtt.tls": TlsSettings,
+    "mqtt.spool": SpoolSettings,
+}
+"""The sections of clapstream.yaml by their dotted key; a source also has its type in it."""
 
 
 def _without_labels(settings: Settings) -> dict[str, Any]:

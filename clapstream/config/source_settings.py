@@ -2,28 +2,72 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, TypeAdapter, ValidationInfo, field_validator
 
-from clapstream.config.fields import (
-    SecretUrl,
-    SourceLabels,
-    Text,
-    UrlFile,
-    check_channel,
-    check_device,
-    on_or_off,
-    read_url,
-)
-from clapstream.config.paths import SourceFilePath, sources_may_fail
+from clapstream.config.fields import Text, holds_credentials, tuple_from_list
+from clapstream.config.paths import FilePath, SourceFilePath, sources_may_fail
+from clapstream.config.plain_values import written_text
 from clapstream.config.section import Section
+from clapstream.config.stream_urls import SecretUrl, UrlFile, read_url
 from clapstream.slugs import slugify
+
+MOST_DEVICES = 1_000
+MOST_CHANNELS = 1_024
+
+
+def _is_index(value: Any, count: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count
+
+
+def _check_device(value: Any) -> Any:
+    """Which sound card: None, an index or part of a name."""
+    if isinstance(value, str) and holds_credentials(value):
+        raise ValueError("must be a sound card, not a URL")
+    if value is None or _is_index(value, MOST_DEVICES) or (isinstance(value, str) and value.strip()):
+        return value
+    raise ValueError(
+        "must be part of a device's name, its index from `clapstream devices`, or null for the default"
+    )
+
+
+def _on_or_off(value: Any) -> Any:
+    """True or false, also written as on and off, which are text in YAML 1.2, or taken from a variable."""
+    return {"on": True, "true": True, "off": False, "false": False}.get(str(value).lower(), value)
+
+
+def _check_channel(value: Any) -> Any:
+    """Which channel of a source: a word or an index."""
+    if value in ("mix", "left", "right") or _is_index(value, MOST_CHANNELS):
+        return value
+    raise ValueError(f"must be mix, left, right or a channel index from 0 to {MOST_CHANNELS - 1}")
+
+
+def _check_source_labels(value: Any, info: ValidationInfo) -> Any:
+    """What one source listens for: None, a label file, or names out of the common labels."""
+    value = written_text(tuple_from_list(value))
+    if value is None:
+        return None
+    if value == ():
+        raise ValueError("must name at least one label; null listens for the common labels")
+    if isinstance(value, tuple):
+        return _NAMES.validate_python(value, strict=True, context=info.context)
+    if isinstance(value, (str, Path)):
+        return _FILE.validate_python(value, strict=True, context=info.context)
+    raise ValueError("must be a label file or a list of names of common labels")
+
+
+_NAMES = TypeAdapter(tuple[Text, ...])
+_FILE = TypeAdapter(FilePath)
+SourceLabels = Annotated[Path | tuple[str, ...] | None, PlainValidator(_check_source_labels)]
+Channel = Annotated[str | int, BeforeValidator(_check_channel)]
 
 
 class _Source(Section):
     name: Text
-    listening: Annotated[bool, BeforeValidator(on_or_off)] = True
+    listening: Annotated[bool, BeforeValidator(_on_or_off)] = True
     """Until the source is switched over MQTT, which is remembered."""
     labels: SourceLabels = None
     """A label file, or names out of the common labels; None listens for the common labels."""
@@ -38,8 +82,8 @@ class MicrophoneSettings(_Source):
     """A sound card's input. `device` is part of its name or its index; None is the system's default."""
 
     type: Literal["microphone"] = "microphone"
-    device: Annotated[str | int | None, BeforeValidator(check_device)] = None
-    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
+    device: Annotated[str | int | None, BeforeValidator(_check_device)] = None
+    channel: Channel = "mix"
 
 
 class RecordingSettings(_Source):
@@ -49,7 +93,7 @@ class RecordingSettings(_Source):
     path: SourceFilePath
     pace: Literal["realtime", "fast"] = "realtime"
     loop: bool = False
-    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
+    channel: Channel = "mix"
 
 
 class PcmSettings(_Source):
@@ -58,7 +102,7 @@ class PcmSettings(_Source):
     type: Literal["pcm"] = "pcm"
     rate_hz: int = Field(default=48_000, ge=1_000, le=768_000)
     channels: int = Field(default=1, ge=1, le=64)
-    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
+    channel: Channel = "mix"
     live: bool = False
 
     @field_validator("channel")
@@ -80,7 +124,7 @@ class StreamSettings(_Source):
     type: Literal["stream"] = "stream"
     url_file: UrlFile | None = None
     url: SecretUrl | None = Field(default=None, validate_default=True)
-    channel: Annotated[str | int, BeforeValidator(check_channel)] = "mix"
+    channel: Channel = "mix"
     transport: Literal["auto", "tcp", "udp"] = "auto"
 
     @field_validator("url", mode="before")

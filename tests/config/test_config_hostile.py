@@ -13,8 +13,9 @@ from support import hostile
 
 from clapstream.config import ConfigError, Settings, load_settings
 from clapstream.config.label_settings import LabelSettings, LabelsFile
+from clapstream.config.model_settings import WindowSettings
 from clapstream.config.mqtt_settings import MqttSettings
-from clapstream.config.settings import MainFile, WindowSettings
+from clapstream.config.settings import MainFile
 from clapstream.config.source_settings import RecordingSettings
 
 KEYS = sorted(

@@ -21,8 +21,7 @@ from clapstream.config import (
     default_config_directory,
     load_settings,
 )
-from clapstream.config.fields import host_name_when_null
-from clapstream.config.settings import MainFile
+from clapstream.config.settings import MainFile, host_name_when_null
 from clapstream.urls import shown_url
 
 LABELS = "labels: [dog barking, doorbell]\nbackground: [a quiet room]\n"

@@ -2,30 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
-from clapstream.config.label_settings import LabelDefaults, LabelSettings
-from clapstream.config.mqtt_settings import MqttSettings, SpoolSettings, TlsSettings
-from clapstream.config.section import Section
-from clapstream.config.settings import (
-    GateSettings,
-    MainFile,
-    ModelSettings,
-    WindowSettings,
-)
-from clapstream.config.source_settings import SourceSettings
-
-SECTIONS: dict[str, type[Section]] = {
-    "": MainFile,
-    "model": ModelSettings,
-    "window": WindowSettings,
-    "gate": GateSettings,
-    "mqtt": MqttSettings,
-    "mqtt.tls": TlsSettings,
-    "mqtt.spool": SpoolSettings,
-    **{f"sources.{source.model_fields['type'].default}": source for source in get_args(SourceSettings)},
-}
-LABEL_SECTIONS: dict[str, type[Section]] = {"defaults": LabelDefaults, "labels.label": LabelSettings}
+from clapstream.config.label_settings import LABEL_SECTIONS
+from clapstream.config.settings import SECTIONS
 
 PLACES = [(section, key) for section, model in SECTIONS.items() for key in [*model.model_fields, "unknown"]]
 """Keys of clapstream.yaml by their section."""
@@ -36,7 +14,7 @@ def yaml_line(section: str, key: str, value: str) -> str:
     """A file of one line, in which a key of a section has a value, written as YAML."""
     entry = f"{key}: {value}"
     listed, _, kind = section.partition(".")
-    if listed in ("sources", "labels"):
+    if section == "labels" or listed == "sources":
         others = {"name": "a", "type": kind} if listed == "sources" else {"name": "a"}
         keys = [f"{name}: {text}" for name, text in others.items() if name != key]
         return f"{listed}: [{{{', '.join([*keys, entry])}}}]"
