@@ -41,7 +41,7 @@ class Listener:
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._receive
-        self._client.reconnect_delay_set(0.1, 0.2)
+        self._client.reconnect_delay_set(0.1, 0.2)  # type: ignore[arg-type]  # fractions work too
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         assert self._subscribed.wait(PATIENCE_SECONDS), "the broker accepted no subscription"

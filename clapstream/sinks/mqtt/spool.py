@@ -155,5 +155,5 @@ def _nothing() -> None:
 
 
 def _raise_failure(done: Future[None]) -> None:
-    """Errors of the disk are handled on its thread; any other is a bug, which asyncio logs with its traceback."""
+    """Errors of the disk are handled on its thread; any other is a bug, which is logged with its traceback."""
     done.result()
