@@ -1,7 +1,7 @@
-"""What comes in from outside: commands to the daemon, from MQTT today, and whatever else may give them later.
+"""Commands to the daemon from outside.
 
-A new command is one more class here, one more row in the table that reads it from a topic
-(`sinks/mqtt/commands.py`), and one more case in the handler (`Daemon.handle`).
+A new command is a class here, a row in the table of MQTT topics (`sinks/mqtt/commands.py`), and a case in the
+handler (`Daemon.handle`).
 """
 
 from __future__ import annotations

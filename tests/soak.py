@@ -10,8 +10,9 @@ process is measured. At the end, with exit code 1 if one does not hold:
 
 - resident memory, and the part of it that is the process's own (a machine short of memory takes back the rest,
   which would hide a leak), grow by less than 1 MB an hour of wall clock after warm-up (Theil-Sen slope over the
-  rounds); beside it stands the slope per hour of sound, of which an hour holds many, and of the memory that is in
-  use (at the calmest of a few looks): the allocator keeps some of what was freed;
+  rounds; only judged over five minutes or more). Beside it stand the slope per hour of sound, of which an hour
+  holds many, and that of the memory in use (at the calmest of a few looks): the allocator keeps some of what was
+  freed;
 - in the last third after warm-up there are no more threads, tasks, file descriptors and child processes than in
   the first (each is compared by kind, its maximum over the rounds, and may differ by one: rounds do not end in
   step);
@@ -53,6 +54,8 @@ from support.sound_system import SoundSystem
 
 HOP_SECONDS = 2.5
 MOST_GROWTH_MB_PER_HOUR = 1.0
+SHORTEST_JUDGED_MINUTES = 5.0
+"""In a shorter time memory only shows that the process warms up."""
 SETTLE_SECONDS = 3.0
 LOOKS = 12
 PATIENCE_SECONDS = 300.0
@@ -348,13 +351,14 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def growth(samples: Sequence[Sample]) -> list[str]:
-    """Problems with memory after warm-up."""
+    """Problems with memory after warm-up, in a run that is long enough."""
     problems = []
+    is_judged = (samples[-1].wall_hours - samples[0].wall_hours) * 60 >= SHORTEST_JUDGED_MINUTES
     for name in ("resident_mb", "own_mb", "in_use_mb"):
         per_hour = slope([(each.wall_hours, getattr(each, name)) for each in samples])
         per_hour_of_sound = slope([(each.sound_hours, getattr(each, name)) for each in samples])
         print(f"{name}: {per_hour:+.3f} MB an hour, {per_hour_of_sound:+.4f} MB an hour of sound")
-        if name != "in_use_mb" and per_hour > MOST_GROWTH_MB_PER_HOUR:
+        if is_judged and name != "in_use_mb" and per_hour > MOST_GROWTH_MB_PER_HOUR:
             problems.append(f"{name} grows by {per_hour:.2f} MB an hour")
     return problems
 
@@ -446,7 +450,8 @@ def soak(folder: Path, minutes: float, warm_up_share: float, keep_log: Path | No
                 problems.append(f"SIGTERM: exit code {code} after {seconds:.1f} s")
             time.sleep(1.0)
             warm = run.found.samples[int(len(run.found.samples) * warm_up_share) :]
-            problems += growth(warm) + leftovers(warm)
+            if warm:
+                problems += growth(warm) + leftovers(warm)
             problems += logged_ends(run.process.log)
             for listener in run.listeners:
                 listener.close()

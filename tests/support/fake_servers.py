@@ -1,4 +1,4 @@
-"""Servers of the tests' own in front of a broker, or instead of one; they leave no connection behind."""
+"""Test servers in front of a broker, or instead of one; they leave no connection open."""
 
 from __future__ import annotations
 
@@ -44,9 +44,21 @@ async def close(writer: asyncio.StreamWriter) -> None:
 
 
 def in_front_of(
-    port: int, *, on_connack: Change | None = None, forbidden: bytes = b"", goodbye: bytes = b""
+    port: int,
+    *,
+    on_connack: Change | None = None,
+    forbidden: bytes = b"",
+    goodbye: bytes = b"",
+    cut_after: bytes = b"",
+    answer_seconds: float = 0.0,
 ) -> Handler:
-    """Passes on what comes, but changes CONNACK, and hangs up with `goodbye` when it sees what is forbidden."""
+    """A proxy for the broker on `port`.
+
+    It changes CONNACK by `on_connack`, and closes the connection with `goodbye` instead of passing on `forbidden`.
+    Once the bytes `cut_after` have reached the broker for the first time, it drops the answer and closes the
+    connection. Answers take `answer_seconds`.
+    """
+    cuts: list[bytes] = []
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_broker, to_broker = await asyncio.open_connection("127.0.0.1", port)
@@ -56,6 +68,7 @@ def in_front_of(
                 head = await from_broker.readexactly(2)
                 writer.write(on_connack(head + await from_broker.readexactly(head[1])) or b"")
             while data := await from_broker.read(1 << 16):
+                await asyncio.sleep(answer_seconds)
                 writer.write(data)
                 await writer.drain()
 
@@ -66,8 +79,15 @@ def in_front_of(
                     writer.write(goodbye)
                     await writer.drain()
                     return
+                cut = bool(cut_after) and not cuts and cut_after in data
+                if cut:
+                    cuts.append(data)
+                    backwards.cancel()
                 to_broker.write(data)
                 await to_broker.drain()
+                if cut:
+                    await asyncio.sleep(0.2)  # for the broker to handle it before it notices the end
+                    return
         finally:
             backwards.cancel()
             await asyncio.gather(backwards, return_exceptions=True)

@@ -84,6 +84,13 @@ def layouts(topics: Topics, node: Node, labels: Labels, earlier: Discovered = NO
     }
 
 
+def removal_payload(topics: Topics, platforms: Mapping[str, str]) -> str:
+    """A payload that removes these components, given as platforms by component id, and changes no others."""
+    removals = {key: {"platform": platform} for key, platform in platforms.items()}
+    device, origin = {"identifiers": [topics.device_id]}, {"name": "clapstream"}
+    return payloads.to_json({"device": device, "origin": origin, "components": removals})
+
+
 def migration(old: Collection[str], new: Collection[str]) -> tuple[list[str], list[str]]:
     """Topics where entities move away from, and topics that are empty afterwards.
 

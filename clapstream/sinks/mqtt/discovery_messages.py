@@ -6,6 +6,8 @@ import logging
 from collections.abc import Collection, Sequence
 
 from clapstream.sinks.mqtt import discovery
+from clapstream.sinks.mqtt.component import Component
+from clapstream.sinks.mqtt.discovery import Discovered
 from clapstream.sinks.mqtt.entities import Node, components
 from clapstream.sinks.mqtt.message import Message
 from clapstream.sinks.mqtt.topics import Topics
@@ -21,7 +23,7 @@ class DiscoveryMessages:
         self._topics = topics
         self._node = node
         self._labels: dict[SourceInfo, Sequence[LabelInfo]] = {}
-        self._earlier = discovery.NOTHING
+        self._announced: dict[str, Discovered] = {}
         self._retained: set[str] = set()
         self._unread: set[str] = set()
         self._stated_limit_bytes: int | None = None
@@ -50,6 +52,18 @@ class DiscoveryMessages:
         limits = (self._stated_limit_bytes, self._found_limit_bytes)
         return min((limit for limit in limits if limit is not None), default=None)
 
+    @property
+    def _components(self) -> dict[str, Component]:
+        return components(self._topics, self._node, self._labels)
+
+    @property
+    def _earlier(self) -> Discovered:
+        """What was announced last, by an earlier process or this one."""
+        earlier = discovery.NOTHING
+        for announced in self._announced.values():
+            earlier = earlier.merged(announced)
+        return earlier
+
     def set_labels(self, source: SourceInfo, labels: Sequence[LabelInfo]) -> None:
         """A source listens for these labels from now on."""
         self._labels[source] = tuple(labels)
@@ -72,7 +86,8 @@ class DiscoveryMessages:
         """Read back a payload of ours, from an earlier process or this one; returns whether none is missing."""
         if topic in self._unread:
             self._unread.discard(topic)
-            self._earlier = self._earlier.merged(discovery.discovered(self._topics, payload))
+            known = self._announced.get(topic, discovery.NOTHING)
+            self._announced[topic] = known.merged(discovery.discovered(self._topics, payload))
             if payload:
                 self._retained.add(topic)
         return not self._unread
@@ -83,8 +98,7 @@ class DiscoveryMessages:
 
     def deletions(self) -> list[Message]:
         """Delete the retained states of entities that an earlier process announced and that are gone."""
-        current = components(self._topics, self._node, self._labels)
-        gone = self._earlier.retained_topics - discovery.retained_topics(self._topics, current)
+        gone = self._earlier.retained_topics - discovery.retained_topics(self._topics, self._components)
         return [Message(topic, "", retain=True) for topic in sorted(gone)]
 
     def too_large(self, message: Message) -> bool:
@@ -105,14 +119,23 @@ class DiscoveryMessages:
         if not payloads:
             return []
         moving, left = discovery.migration(self._retained, payloads)
-        moves = [Message(topic, discovery.MIGRATE) for topic in moving]
+        moves = [message for topic in moving for message in self._move_away(topic)]
         announced = [Message(topic, payload, retain=True) for topic, payload in payloads.items()]
         cleared = [Message(topic, "", retain=True) for topic in left]
         self._retained = set(payloads)
-        self._earlier = discovery.NOTHING
-        for payload in payloads.values():
-            self._earlier = self._earlier.merged(discovery.discovered(self._topics, payload.encode()))
+        self._announced = {
+            topic: discovery.discovered(self._topics, payload.encode()) for topic, payload in payloads.items()
+        }
         return moves + announced + cleared
+
+    def _move_away(self, topic: str) -> list[Message]:
+        """Let entities move from a topic; those that are gone are removed first, since another topic cannot."""
+        announced = self._announced.get(topic, discovery.NOTHING).platforms
+        current = self._components
+        gone = {key: platform for key, platform in announced.items() if key not in current}
+        removal = Message(topic, discovery.removal_payload(self._topics, gone))
+        removals = [removal] if gone and self._fits(removal.packet_bytes) else []
+        return [*removals, Message(topic, discovery.MIGRATE)]
 
     def _fitting(self) -> dict[str, str]:
         """Payloads by topic: the plainest layout of which every payload fits, else what fits of the smallest."""

@@ -1,4 +1,4 @@
-"""What one node keeps in the state directory: the id of its installation, its spool, and a lock on both."""
+"""A node's files in the state directory: the id of its installation, its spool, and a lock on both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clapstream.sinks.mqtt.old_spool import OLD_SPOOL, drain_old_spool
 _logger = logging.getLogger(__name__)
 
 ID_DIGITS = 11
-"""With `clapstream-` and one letter 23 characters, which every MQTT 3.1.1 broker takes as a client id."""
+"""With `clapstream-` and one letter 23 characters, which every MQTT 3.1.1 broker accepts as a client id."""
 
 
 class StateInUseError(Exception):
@@ -34,7 +34,7 @@ class NodeState:
     lock: int | None = None
 
     def close(self) -> None:
-        """Let another process have the node."""
+        """Release the lock."""
         if self.lock is not None:
             os.close(self.lock)
 
@@ -84,18 +84,18 @@ def _lock(path: Path, node_slug: str, state_directory: Path) -> int:
 
 
 def _installation_id(path: Path) -> str:
-    """The id that was kept, or a new one."""
+    """The id in the file, or a new one that is written to it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         known = json.loads(path.read_bytes()).get("id")
         if isinstance(known, str) and re.fullmatch(rf"[0-9a-f]{{{ID_DIGITS}}}", known):
             return known
     new = _new_id()
     try:
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps({"id": new}))
-        beside.replace(path)
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps({"id": new}))
+        temporary.replace(path)
     except OSError as error:
-        _logger.info("cannot write %s (%s): the next start has another id", path, error.strerror or error)
+        _logger.info("cannot write %s (%s): the next start will use another id", path, error.strerror or error)
     return new
 
 
@@ -106,8 +106,8 @@ def _adopt_old_spool(state_directory: Path, spool_path: Path, node_slug: str, so
         return
     if node_slug != "home":
         _logger.info(
-            "the default `node` is the host's name now: to go on under the old name set `node: home`, "
-            "else remove its device from Home Assistant by `clapstream forget home`"
+            "the default `node` is now the name of the host: set `node: home` to keep the old name, "
+            "or remove the old device from Home Assistant with `clapstream forget home`"
         )
     drain_old_spool(old, spool_path, sources)
 

@@ -11,7 +11,6 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import aiomqtt
@@ -31,16 +30,12 @@ from clapstream.sinks.mqtt.owner import NOBODY, Owner
 from clapstream.sinks.mqtt.publisher import NameTakenError, Publisher
 from clapstream.sinks.mqtt.reasons import reason_of
 from clapstream.sinks.mqtt.session import MqttSession
-from clapstream.sinks.mqtt.spool import Spool, SpoolLimits
+from clapstream.sinks.mqtt.spool import Spool
 from clapstream.sinks.mqtt.timeouts import Timeouts
 from clapstream.sinks.mqtt.topics import Topics
 from clapstream.updates import SourceInfo, Update
 
 State = Literal["connecting", "online", "offline", "name in use"]
-
-ROWS_WITHOUT_SPOOL = 100
-MIN_AGE_SECONDS = 60.0
-"""Detections on their way to a broker that is connected are never too old."""
 
 _BROKER_FAULTS = (aiomqtt.MqttError, OSError, UnicodeError)
 """Unreachable, refusing or lost broker; unreadable password or certificate file; an invalid host name."""
@@ -71,7 +66,7 @@ class MqttSink:
         self._settings = settings
         self._timeouts = timeouts or Timeouts()
         self._topics = Topics.of(settings.base_topic, node, settings.discovery_prefix)
-        self._spool = _new_spool(settings, state.spool_path)
+        self._spool = Spool.configured(settings.spool, state.spool_path)
         self._owner = Owner(state.installation_id, socket.gethostname())
         self._session = MqttSession(
             self._topics,
@@ -212,11 +207,3 @@ class MqttSink:
         self._state = state
         if self._on_state is not None:
             self._on_state(state)
-
-
-def _new_spool(settings: MqttSettings, path: Path | None) -> Spool:
-    """A spool of the configured size; one of size 0 still passes a few detections through memory."""
-    rows = settings.spool.max_messages
-    age_seconds = max(settings.spool.max_age_seconds, MIN_AGE_SECONDS)
-    limits = SpoolLimits(rows=rows or ROWS_WITHOUT_SPOOL, age_seconds=age_seconds)
-    return Spool(path if rows else None, limits=limits)

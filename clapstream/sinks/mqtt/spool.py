@@ -16,11 +16,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from clapstream.config import SpoolSettings
 from clapstream.sinks.mqtt import payloads
 from clapstream.sinks.mqtt.detection import Detection, Key
 from clapstream.sinks.mqtt.spool_file import SpoolFile, Waiting
 
 _logger = logging.getLogger(__name__)
+
+
+ROWS_WITHOUT_FILE = 100
+MIN_AGE_SECONDS = 60.0
+"""Detections on their way to a broker that is connected are never too old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,14 @@ class Spool:
         self._disk = SpoolFile(path) if path is not None else None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self.dropped = 0
+
+    @classmethod
+    def configured(cls, settings: SpoolSettings, path: Path | None) -> Spool:
+        """A spool of the configured size; one of size 0 passes a few detections through memory, without a file."""
+        rows = settings.max_messages
+        age_seconds = max(settings.max_age_seconds, MIN_AGE_SECONDS)
+        limits = SpoolLimits(rows=rows or ROWS_WITHOUT_FILE, age_seconds=age_seconds)
+        return cls(path if rows else None, limits=limits)
 
     async def open(self) -> None:
         """Load what an earlier process left; it comes before what was appended meanwhile."""
@@ -155,5 +169,5 @@ def _nothing() -> None:
 
 
 def _raise_failure(done: Future[None]) -> None:
-    """Errors of the disk are handled on its thread; any other is a bug, which asyncio logs with its traceback."""
+    """Errors of the disk are handled on its thread; any other is a bug, which is logged with its traceback."""
     done.result()

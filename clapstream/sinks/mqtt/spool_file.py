@@ -91,9 +91,9 @@ class SpoolFile:
             if not text:
                 path.unlink(missing_ok=True)
                 return
-            beside = path.with_suffix(".new")
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(path)
+            temporary = path.with_suffix(".new")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
         except OSError as error:
             _logger.debug("cannot write %s (%s)", path, error)
 

@@ -28,7 +28,7 @@ def checked(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line.removeprefix("clapstream: note: ") for line in capsys.readouterr().err.splitlines()]
 
 
-def test_check_says_what_waits_and_what_the_broker_refuses(
+def test_check_reports_what_waits_and_what_the_broker_refuses(
     make_broker: Callable[..., Broker], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rules = tmp_path / "acl"
@@ -70,7 +70,7 @@ def test_check_says_what_waits_and_what_the_broker_refuses(
     run(scenario())
 
 
-def test_check_writes_nothing_and_bears_any_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_writes_nothing_and_reads_any_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert checked(tmp_path, capsys) == []
     assert [path.name for path in tmp_path.iterdir()] == ["clapstream.yaml"]
     spool = tmp_path / "odd #?%41 name" / "spool.sqlite3"

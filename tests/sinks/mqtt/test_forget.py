@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from support.real_broker import Broker
@@ -20,7 +21,7 @@ def forget(folder: Path, port: int, *arguments: str) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-async def leave_something(broker: Broker, **options: object) -> None:
+async def leave_something(broker: Broker, **options: Any) -> None:
     live = broker.listen()
     bench = Bench(broker.port, **options)
     async with bench.running():
@@ -76,7 +77,7 @@ def test_a_node_that_is_online_is_refused_unless_forced(broker: Broker, tmp_path
     run(scenario())
 
 
-def test_faults_are_told_in_a_line(make_broker: Callable[..., Broker], tmp_path: Path) -> None:
+def test_faults_are_reported_in_a_line(make_broker: Callable[..., Broker], tmp_path: Path) -> None:
     gone = make_broker()
     done = forget(tmp_path, gone.port, "home")
     assert done.returncode == 1 and f"cannot use broker at 127.0.0.1:{gone.port}" in done.stderr
@@ -85,7 +86,7 @@ def test_faults_are_told_in_a_line(make_broker: Callable[..., Broker], tmp_path:
     assert wild.returncode == 2 and "not a valid MQTT topic" in wild.stderr
 
 
-def test_what_the_broker_does_not_let_go_is_told(make_broker: Callable[..., Broker], tmp_path: Path) -> None:
+def test_refused_deletions_are_reported(make_broker: Callable[..., Broker], tmp_path: Path) -> None:
     rules = tmp_path / "acl"
     rules.write_text("topic readwrite #\n")
     rules.chmod(0o600)

@@ -163,3 +163,25 @@ def test_a_restart_with_labels_for_each_source_removes_just_what_is_gone(
             assert entities(after, topic).keys() == ids.keys()
 
     run(scenario())
+
+
+def test_what_is_gone_is_removed_before_the_other_entities_move_to_another_topic(broker: Broker) -> None:
+    """With fewer labels one topic may do again; Home Assistant removes an entity only by the topic it came from."""
+
+    async def scenario() -> None:
+        topics = discovery_topics(ONE_TOPIC_A_SOURCE)
+        async with running(broker, ONE_TOPIC_A_SOURCE, {YARD.name: MANY, YARD_2.name: MANY}):
+            pass
+        live = broker.listen()
+        async with running(broker, ONE_TOPIC_A_SOURCE, {YARD.name: MANY[:2], YARD_2.name: []}):
+            kept = retained(broker)
+        assert {topic for topic in kept if topic.startswith("homeassistant/")} == {DISCOVERY}
+        for source, gone in ((YARD, MANY[2:]), (YARD_2, MANY)):
+            removal, migration, cleared = live.on(topics[source])[-3:]
+            components = json.loads(removal)["components"]
+            assert set(components) == {f"{source.slug}-sound-{slug}" for slug in slugs(gone)}
+            assert all(entry == {"platform": "binary_sensor"} for entry in components.values())
+            assert (json.loads(migration), cleared) == ({"migrate_discovery": True}, "")
+        assert sounds(entities(kept, DISCOVERY), YARD)[0] == set(slugs(MANY[:2]))
+
+    run(scenario())

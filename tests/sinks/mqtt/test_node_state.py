@@ -48,7 +48,7 @@ def waiting(path: Path | None) -> list[str]:
     return asyncio.run(read())
 
 
-def test_a_second_process_with_node_and_state_directory_is_told(tmp_path: Path) -> None:
+def test_a_second_process_with_the_same_node_and_state_directory_is_refused(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
     )

@@ -23,7 +23,7 @@ PROMPT = dataclasses.replace(QUICK, takeover=0.3)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_a_second_node_of_one_name_is_told_and_publishes_nothing(
+def test_a_second_node_of_one_name_logs_it_and_publishes_nothing(
     broker: Broker, caplog: pytest.LogCaptureFixture, protocol: str
 ) -> None:
     async def scenario() -> None:
@@ -45,8 +45,8 @@ def test_a_second_node_of_one_name_is_told_and_publishes_nothing(
         assert live.on(f"{BASE}/status") == ["online", "offline"]
         assert not [message for message in live.messages if "cellar" in message.topic]
         assert len(live.on(DISCOVERY)) == 1 and live.on(f"{BASE}/kitchen/availability") == ["offline"]
-        told = [text.getMessage() for text in caplog.records if "in use" in text.getMessage()]
-        assert len(told) == 1 and "node name home is in use by another clapstream" in told[0]
+        logged = [text.getMessage() for text in caplog.records if "in use" in text.getMessage()]
+        assert len(logged) == 1 and "node name home is in use by another clapstream" in logged[0]
 
     run(scenario())
 
@@ -207,7 +207,7 @@ def test_a_forged_record_names_no_topics_of_others() -> None:
     assert owner is not None and owner.discovery == (DISCOVERY,) and owner.host == "a_b"
 
 
-def test_a_node_that_was_offline_for_a_moment_is_not_robbed() -> None:
+def test_the_name_of_a_node_that_was_offline_for_a_moment_is_not_taken_over() -> None:
     topics = Topics.of("clapstream", "home", "homeassistant")
     check = NameCheck(topics, SECOND, QUICK, contested=False, now=0.0)
     check.receive(topics.owner, Owner(FIRST, "").payload().encode(), 0.0)

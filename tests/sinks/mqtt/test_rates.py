@@ -109,8 +109,8 @@ def test_an_overflow_of_the_queue_is_in_log_and_diagnostics(caplog: pytest.LogCa
         bench.session.offer(ended(str(number)))
     bench.publish()
     assert bench.on(TOPICS.diagnostics_of_node)[-1]["lost_events"] > 0
-    told = [record for record in caplog.records if "queue overflow" in record.getMessage()]
-    assert [record.levelno for record in told] == [logging.WARNING]
+    logged = [record for record in caplog.records if "queue overflow" in record.getMessage()]
+    assert [record.levelno for record in logged] == [logging.WARNING]
     assert Outbox(TOPICS, sources=[YARD], model="bundled").lost_events == 0
 
 

@@ -47,7 +47,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_refused_detections_are_told_once_kept_and_sent_when_the_broker_allows_them(
+def test_refused_detections_are_logged_once_kept_and_sent_when_the_broker_allows_them(
     make_broker: Callable[..., Broker], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
@@ -80,8 +80,8 @@ def test_refused_detections_are_told_once_kept_and_sent_when_the_broker_allows_t
             broker.reload()
             await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 6)
         assert [json.loads(payload)["id"] for payload in live.on(f"{BASE}/kitchen/detection")] == list("001122")
-        told = [text for text in warnings(caplog) if "refused" in text]
-        assert len(told) == 1 and f"{BASE}/kitchen/detection (Not authorized" in told[0] and "kept" in told[0]
+        logged = [text for text in warnings(caplog) if "refused" in text]
+        assert len(logged) == 1 and f"{BASE}/kitchen/detection (Not authorized" in logged[0] and "kept" in logged[0]
 
     run(scenario())
 
@@ -109,7 +109,7 @@ def test_refused_detections_survive_a_restart(
     "topic",
     [f"{BASE}/kitchen/dog_barking/state", DISCOVERY, f"{BASE}/status", f"{BASE}/owner", f"{BASE}/kitchen/level"],
 )
-def test_any_refused_topic_is_told_once_and_the_rest_goes_on(
+def test_any_refused_topic_is_logged_once_and_the_rest_goes_on(
     make_broker: Callable[..., Broker], tmp_path: Path, caplog: pytest.LogCaptureFixture, topic: str
 ) -> None:
     async def scenario() -> None:
@@ -125,9 +125,9 @@ def test_any_refused_topic_is_told_once_and_the_rest_goes_on(
             bench.sink.offer(window(-30.0))
             await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 6)
             await bench.until(lambda: "refused" in caplog.text)
-        told = [text for text in warnings(caplog) if "message on" in text]
-        assert told == [text for text in told if f"message on {topic} (Not authorized" in text]
-        assert len(told) == 1
+        logged = [text for text in warnings(caplog) if "message on" in text]
+        assert logged == [text for text in logged if f"message on {topic} (Not authorized" in text]
+        assert len(logged) == 1
 
     run(scenario())
 
@@ -168,11 +168,11 @@ def test_discovery_shrinks_until_it_fits_and_is_left_out_else(
         finally:
             live.close()
         assert len(found) == topics
-        told = [text for text in warnings(caplog) if "discovery is not published" in text]
-        assert len(told) == (0 if topics else 1)
-        assert all("max_packet_size" in text for text in told)
+        logged = [text for text in warnings(caplog) if "discovery is not published" in text]
+        assert len(logged) == (0 if topics else 1)
+        assert all("max_packet_size" in text for text in logged)
         if topics:
-            expanded = [abbreviations.expand(payload) for payload in found.values()]
+            expanded: list[dict[str, Any]] = [abbreviations.expand(payload) for payload in found.values()]
             assert {tuple(payload["dev"]["ids"]) for payload in found.values()} == {("clapstream_home",)}
             ids = [entry["unique_id"] for payload in expanded for entry in payload["components"].values()]
             assert len(ids) == len(set(ids)) == 2 * (30 + 11)
@@ -222,8 +222,8 @@ def test_a_broker_that_does_not_say_what_is_too_large_is_understood_after_few_co
             bench.sink.offer(started("one"))
             await wait_for(live, lambda it: len(it.on(f"{BASE}/kitchen/detection")) == 1)
         assert bench.states.count("online") <= 5
-        (told,) = (text for text in warnings(caplog) if "refused" in text)
-        assert DISCOVERY in told and told.endswith("trying smaller messages")
+        (logged,) = (text for text in warnings(caplog) if "refused" in text)
+        assert DISCOVERY in logged and logged.endswith("trying smaller messages")
 
     run(scenario())
 
@@ -284,7 +284,7 @@ def test_a_broker_that_disconnects_for_discovery_gets_everything_else(
             broker.port,
             forbidden=b"github.com/clapstream",
             goodbye=b"\xe0\x01\x87",
-            **({} if most_bytes is None else {"on_connack": limiting_packets(most_bytes)}),
+            on_connack=None if most_bytes is None else limiting_packets(most_bytes),
         )
         async with serving(strict) as port:
             bench = Bench(port)
@@ -313,7 +313,7 @@ def test_a_broker_that_disconnects_for_discovery_gets_everything_else(
         (b"\x20\x03\x00\x00\x00\xe0\x01\x97", "5", "Quota exceeded"),
     ],
 )
-def test_the_reasons_of_a_broker_are_told_in_words(
+def test_the_reasons_of_a_broker_are_logged_in_words(
     caplog: pytest.LogCaptureFixture, answer: bytes, protocol: str, words: str
 ) -> None:
     async def scenario() -> None:

@@ -113,7 +113,7 @@ def assert_empty(spool: Spool) -> None:
         (SpoolLimits(age_seconds=3.5), ["6", "7", "8", "9"]),
     ],
 )
-def test_the_oldest_go_first_and_it_is_said_once(
+def test_the_oldest_are_dropped_first_and_it_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, limits: SpoolLimits, kept: list[str]
 ) -> None:
     async def scenario() -> None:
@@ -163,7 +163,7 @@ def test_only_what_waited_while_the_broker_was_away_is_late() -> None:
     run(scenario())
 
 
-def test_an_unwritable_disk_is_said_once_and_made_good_later(
+def test_an_unwritable_disk_is_logged_once_and_the_file_rewritten_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
@@ -179,8 +179,8 @@ def test_an_unwritable_disk_is_said_once_and_made_good_later(
         blocked.unlink()
         spool.append(start_of("3"))
         await spool.close()
-        told = [record.levelname for record in caplog.records]
-        assert told == ["WARNING", "INFO"]
+        logged = [record.levelname for record in caplog.records]
+        assert logged == ["WARNING", "INFO"]
         await with_spool(blocked / "spool.sqlite", lambda again: ids_are(again, ["0", "1", "2", "3"]))
 
     run(scenario())
@@ -190,7 +190,7 @@ def ids_are(spool: Spool, expected: list[str]) -> None:
     assert [id for id, _ in drain(spool)] == expected
 
 
-def test_a_full_disk_is_said_once_and_the_queue_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_logged_once_and_the_queue_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """SQLite's own limit of pages gives the error of a full disk."""
 
     async def scenario() -> None:
@@ -211,7 +211,7 @@ def test_a_full_disk_is_said_once_and_the_queue_goes_on(tmp_path: Path, caplog: 
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 4_000])
-def test_a_damaged_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+def test_a_damaged_file_is_renamed(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
     async def scenario() -> None:
         path = tmp_path / "spool.sqlite"
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Websockets and TLS on a real mosquitto, and how aiomqtt ends a connection that cannot be written."""
+"""Websockets, TLS and passwords with a real mosquitto, and how aiomqtt ends a connection that cannot be written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_websockets(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho drops its socket unclosed
-def test_a_broker_that_speaks_no_websockets_is_told(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_without_websockets_is_logged(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         bench = Bench(broker.port, transport="websockets")
         async with bench.running():
@@ -119,5 +119,83 @@ def test_an_error_while_writing_ends_the_connection(broker: Broker) -> None:
                 async with asyncio.timeout(5):
                     await anext(aiter(connection.messages))
         assert "broken while writing" in str(raised.value.__cause__)
+
+    run(scenario())
+
+
+def test_a_refused_password_is_logged_once_and_a_corrected_one_is_read(
+    make_broker: Callable[..., Broker], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        # mosquitto's own format for "correct horse": PBKDF2 is made by mosquitto_passwd.
+        passwords = tmp_path / "passwords"
+        passwords.write_text("home:correct horse\n")
+        passwords.chmod(0o600)
+        convert = await asyncio.create_subprocess_exec("mosquitto_passwd", "-U", passwords)
+        assert await convert.wait() == 0
+        broker = make_broker("allow_anonymous false", f"password_file {passwords}")
+        await asyncio.to_thread(broker.start)
+        password_file = tmp_path / "password"
+        password_file.write_text("wrong battery\n")
+        bench = Bench(broker.port, username="home", password_file=password_file)
+        async with bench.running():
+            await bench.until(lambda: broker.log.count("not authorised") >= 3)
+            assert bench.sink.state == "offline"
+            password_file.write_text("correct horse\n")
+            await bench.until_state("online")
+        warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(warnings) == 1 and "authorized" in warnings[0]
+        assert "wrong battery" not in caplog.text and "correct horse" not in caplog.text
+
+    run(scenario())
+
+
+def test_tls_with_a_client_certificate(
+    make_broker: Callable[..., Broker], certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        broker = make_broker(
+            "allow_anonymous true",
+            f"cafile {certificates.authority}",
+            f"certfile {certificates.broker}",
+            f"keyfile {certificates.broker_key}",
+            "require_certificate true",
+        )
+        await asyncio.to_thread(broker.start)
+        ours = TlsSettings(
+            ca_file=certificates.authority, cert_file=certificates.client, key_file=certificates.client_key
+        )
+        bench = Bench(broker.port, host="localhost", tls=ours)
+        async with bench.running():
+            await bench.until_state("online")
+            bench.sink.offer(started("one"))
+            await bench.until(lambda: "dog_barking/state" in broker.log)
+        for trust, reason in (
+            (TlsSettings(ca_file=certificates.authority), ""),
+            (TlsSettings(ca_file=None), "certificate verify failed"),
+        ):
+            stranger = Bench(broker.port, host="localhost", tls=trust)
+            async with stranger.running():
+                await stranger.until_state("offline")
+            assert "online" not in stranger.states
+            assert reason in caplog.text
+
+    run(scenario())
+
+
+def test_tls_refuses_a_broker_under_another_name(
+    make_broker: Callable[..., Broker], certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        # The client's certificate is signed by the authority but names no host.
+        broker = make_broker(
+            "allow_anonymous true", f"certfile {certificates.client}", f"keyfile {certificates.client_key}"
+        )
+        await asyncio.to_thread(broker.start)
+        bench = Bench(broker.port, tls=TlsSettings(ca_file=certificates.authority))
+        async with bench.running():
+            await bench.until_state("offline")
+        assert bench.states == ["offline"]
+        assert "certificate is not valid for '127.0.0.1'" in caplog.text
 
     run(scenario())
