@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from clapstream.clap.arguments import refuse_by_name
+from clapstream.clap.arguments import refuse_by_name, refuse_unknown
 from clapstream.clap.embeddings import resized
 from clapstream.clap.gradient_checkpointing import GradientCheckpointing
 from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, split_options
@@ -225,9 +225,7 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
             TypeError: an option that makes no sense here; the message names it.
         """
         refuse_by_name(options, REFUSED_IN_SAVING)
-        unknown = [name for name in options if name not in REFUSED_IN_SAVING]
-        if unknown:
-            raise TypeError(f"unknown argument: {', '.join(unknown)}")
+        refuse_unknown(options, REFUSED_IN_SAVING)
         if not is_main_process:
             return
         directory = Path(save_directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from clapstream.clap.arguments import require_count
+from clapstream.clap.arguments import count_or, round_up
 
 
 def resized(
@@ -16,9 +16,7 @@ def resized(
     Raises:
         ValueError: the number is less than one, or leaves out the padding token.
     """
-    count = embedding.num_embeddings if tokens is None else require_count("new_num_tokens", tokens)
-    if multiple is not None:
-        count = -(-count // require_count("pad_to_multiple_of", multiple)) * multiple
+    count = round_up(count_or("new_num_tokens", tokens, embedding.num_embeddings), multiple)
     if embedding.padding_idx is not None and embedding.padding_idx >= count:
         raise ValueError(f"new_num_tokens {count} leaves out the padding token {embedding.padding_idx}")
     if count == embedding.num_embeddings:

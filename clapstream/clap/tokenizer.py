@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from tokenizers import Encoding, Tokenizer, models
 
-from clapstream.clap.arguments import refuse_by_name, require_count, require_one_of
-from clapstream.clap.batch import RETURN_TENSORS, BatchFeature
+from clapstream.clap.arguments import count_or, refuse_by_name, refuse_unknown, require_one_of
+from clapstream.clap.batch import BatchFeature, check_return_tensors
 from clapstream.clap.encoding import PADDINGS, TRUNCATIONS, UNLIMITED, Row, pack, pad_ids, padded_width, truncate
 from clapstream.clap.hub import CheckpointSource, split_options, write_json, write_whole
 from clapstream.clap.texts import Input, read_texts
@@ -87,10 +87,10 @@ class ClapTokenizer(TokenTable):
         refuse_others(others)
         require_one_of("padding", padding, PADDINGS)
         require_one_of("truncation", truncation or False, TRUNCATIONS)
-        require_one_of("return_tensors", return_tensors, RETURN_TENSORS)
+        check_return_tensors(return_tensors)
         require_one_of("padding_side", self.padding_side, ("right", "left"))
         rows, single = read_texts(text, text_pair, is_split_into_words=is_split_into_words)
-        longest = self.model_max_length if max_length is None else require_count("max_length", max_length)
+        longest = count_or("max_length", max_length, self.model_max_length)
         strategy = False if truncation in (None, "do_not_truncate") else truncation
         encoded = [self._encode(*row, longest, strategy or False, add_special_tokens) for row in rows]
         width = padded_width([len(row.encoding) for row in encoded], padding, longest, pad_to_multiple_of)
@@ -194,7 +194,7 @@ class ClapTokenizer(TokenTable):
                 "special_tokens_mask": 1,
             },
             padding=padding,
-            longest=self.model_max_length if max_length is None else require_count("max_length", max_length),
+            longest=count_or("max_length", max_length, self.model_max_length),
             multiple=pad_to_multiple_of,
             with_mask=self._wants("attention_mask", return_attention_mask),
             return_tensors=return_tensors,
@@ -235,7 +235,5 @@ class ClapTokenizer(TokenTable):
 
 def refuse_others(arguments: dict[str, Any]) -> None:
     """Raise TypeError for arguments that make no sense here, unless they say nothing, and for unknown ones."""
-    unknown = [name for name in arguments if name not in REFUSED and name not in WITHOUT_EFFECT]
-    if unknown:
-        raise TypeError(f"unknown argument: {', '.join(unknown)}")
+    refuse_unknown(arguments, (*REFUSED, *WITHOUT_EFFECT))
     refuse_by_name({name: value or None for name, value in arguments.items()}, REFUSED)
