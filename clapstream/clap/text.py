@@ -12,7 +12,8 @@ from clapstream.clap.checkpoint import PretrainedModel
 from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.outputs import BaseModelOutputWithPooling, ClapTextModelOutput
 from clapstream.clap.projection import ClapProjectionLayer
-from clapstream.clap.text_encoder import ClapTextEmbeddings, ClapTextEncoder, ClapTextPooler
+from clapstream.clap.text_encoder import ClapTextEncoder, ClapTextPooler
+from clapstream.clap.token_embeddings import ClapTextEmbeddings
 
 POSITION_EMBEDDING_TYPES = ("absolute", "relative_key", "relative_key_query")
 DECODER_ARGUMENTS = (

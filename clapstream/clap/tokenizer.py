@@ -7,15 +7,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-from tokenizers import Encoding, Tokenizer, models
+from tokenizers import Encoding, Tokenizer
 
 from clapstream.clap.arguments import count_or, refuse_by_name, refuse_unknown, require_one_of
 from clapstream.clap.batch import BatchFeature, check_return_tensors
 from clapstream.clap.encoding import PADDINGS, TRUNCATIONS, UNLIMITED, Row, pack, pad_ids, padded_width, truncate
-from clapstream.clap.hub import CheckpointSource, split_options, write_json, write_whole
+from clapstream.clap.hub import CheckpointSource, split_options
 from clapstream.clap.texts import Input, read_texts
 from clapstream.clap.token_table import TokenTable
-from clapstream.clap.vocabulary import ROLES, SETTINGS_NAME, TOKENIZER_NAME, content, read_vocabulary
+from clapstream.clap.vocabulary import ROLES, content, read_vocabulary, write_vocabulary
 
 REFUSED = {
     "return_overflowing_tokens": "a text longer than the model reads is cut, not continued in further rows",
@@ -203,13 +203,7 @@ class ClapTokenizer(TokenTable):
 
     def save_pretrained(self, save_directory: str | PathLike[str]) -> tuple[str, ...]:
         """Write `tokenizer.json` and `tokenizer_config.json` into a directory, which is made if it is missing."""
-        directory = Path(save_directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory / TOKENIZER_NAME, self.backend.to_str(pretty=True).encode())
-        is_roberta = isinstance(self.backend.model, models.BPE)
-        tokenizer_class = "RobertaTokenizerFast" if is_roberta else "PreTrainedTokenizerFast"
-        write_json(directory / SETTINGS_NAME, {"tokenizer_class": tokenizer_class, **self.settings})
-        return str(directory / SETTINGS_NAME), str(directory / TOKENIZER_NAME)
+        return write_vocabulary(Path(save_directory), self.backend, self.settings)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Self:
