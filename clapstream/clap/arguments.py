@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 
 PACKAGE = __name__.rpartition(".")[0]
@@ -25,6 +25,17 @@ def require_count(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
+def count_or(name: str, value: object, default: int) -> int:
+    """As `require_count`, or the default for None."""
+    return default if value is None else require_count(name, value)
+
+
+def round_up(length: int, pad_to_multiple_of: int | None) -> int:
+    """The next multiple of `pad_to_multiple_of`, if that is given; TypeError or ValueError for no whole number."""
+    multiple = count_or("pad_to_multiple_of", pad_to_multiple_of, 1)
+    return -(-length // multiple) * multiple
+
+
 def require_number(name: str, value: object, least: float) -> None:
     """Raise TypeError or ValueError naming an argument that is no finite number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -41,6 +52,13 @@ def refuse_by_name(
         value = arguments.get(name)
         if value is not None and value is not False and value != () and value != [] and value != {}:
             raise error(f"{name}={value!r}: {reason}")
+
+
+def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise TypeError naming the arguments that are not among the known ones."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise TypeError(f"unknown argument: {', '.join(unknown)}")
 
 
 def warn(message: str) -> None:

@@ -9,9 +9,10 @@ import torch
 
 from clapstream.clap.audio import ClapAudioModel
 from clapstream.clap.checkpoint import PretrainedModel
+from clapstream.clap.checkpoint_files import read_json
 from clapstream.clap.config import ClapAudioConfig, ClapConfig, ClapTextConfig
 from clapstream.clap.features import ClapFeatureExtractor
-from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, split_options
+from clapstream.clap.hub import CheckpointError, CheckpointSource, split_options
 from clapstream.clap.loading_options import check_options, parse_dtype
 from clapstream.clap.model import ClapModel
 from clapstream.clap.pretrained_config import CONFIG_NAME, PretrainedConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -60,6 +60,28 @@ class BatchFeature(dict[str, Any]):
             if isinstance(value, Tensor):
                 self[name] = value.to(device, dtype if value.is_floating_point() else None, non_blocking)
         return self
+
+
+def check_return_tensors(value: str | None) -> None:
+    """Raise ValueError for a `return_tensors` that is none of "pt", "np" and None."""
+    require_one_of("return_tensors", value, RETURN_TENSORS)
+
+
+def collate(argument: str, entries: Mapping[str, Any] | Sequence[Mapping[str, Any]], main: str) -> dict[str, Any]:
+    """A mapping of lists, or a list of mappings made one; `argument` is what messages call it.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: the entry `main` is missing.
+    """
+    if not isinstance(entries, Mapping):
+        rows = list(entries) if isinstance(entries, Iterable) else [entries]
+        if not all(isinstance(row, Mapping) for row in rows):
+            raise TypeError(f"{argument} must be a mapping or a list of mappings, not {type(entries).__name__}")
+        entries = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    if main not in entries:
+        raise ValueError(f"{argument} has no {main}, only {', '.join(entries) or 'nothing'}")
+    return dict(entries)
 
 
 def convert(name: str, value: Any, tensor_type: str) -> Any:

@@ -12,14 +12,13 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from clapstream.clap.arguments import refuse_by_name
-from clapstream.clap.embeddings import resized
-from clapstream.clap.gradient_checkpointing import GradientCheckpointing
+from clapstream.clap.arguments import refuse_by_name, refuse_unknown
 from clapstream.clap.hub import CheckpointError, CheckpointSource, SourceOptions, split_options
 from clapstream.clap.loading import SkipInitialisation, fill, load
 from clapstream.clap.loading_options import check_options, choose_dtype, move, refuse_meta
-from clapstream.clap.preparable import InferenceOnlyError, Preparable, PreparedModule
+from clapstream.clap.preparable import PreparedModule
 from clapstream.clap.pretrained_config import PretrainedConfig
+from clapstream.clap.resizing import WordEmbeddings
 from clapstream.clap.weights import PICKLE_NAME, SAFETENSORS_NAME, StateDict, open_weights, write_weights
 
 Config = TypeVar("Config", bound=PretrainedConfig)
@@ -41,7 +40,7 @@ REFUSED_IN_SAVING = {
 }
 
 
-class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
+class PretrainedModel(WordEmbeddings, Generic[Config]):
     """A module built from a configuration. A subclass's constructor ends with `self.post_init()`."""
 
     config_class: ClassVar[type[PretrainedConfig]]
@@ -89,37 +88,6 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
             nn.init.normal_(module.weight, std=factor * (2 * config.hidden_size * config.num_hidden_layers) ** -0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replace the word embeddings."""
-        raise NotImplementedError(f"{type(self).__name__} has no word embeddings")
-
-    def get_output_embeddings(self) -> None:
-        """None: CLAP predicts no tokens."""
-
-    def tie_weights(self) -> None:
-        """Nothing: no two of CLAP's parameters are the same."""
-
-    def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
-    ) -> nn.Embedding:
-        """Give the text tower room for so many tokens (`len(tokenizer)`) and return its word embeddings.
-
-        Raises:
-            TypeError: a model without a text tower, or no whole number.
-            ValueError: too few tokens.
-            InferenceOnlyError: the model was prepared for inference.
-        """
-        if self.is_prepared_for_inference:
-            raise InferenceOnlyError("cannot resize the word embeddings")
-        embeddings = self.get_input_embeddings()
-        if not isinstance(embeddings, nn.Embedding):
-            raise TypeError(f"resize_token_embeddings: {type(self).__name__} has no text tower")
-        found = resized(embeddings, new_num_tokens, pad_to_multiple_of, self.config.initializer_factor * 0.02)
-        self.set_input_embeddings(found)
-        text: Any = getattr(self.config, "text_config", self.config)
-        text.vocab_size = found.num_embeddings
-        return found
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers the parameters hold, those that were packed for inference included."""
@@ -225,9 +193,7 @@ class PretrainedModel(Preparable, GradientCheckpointing, Generic[Config]):
             TypeError: an option that makes no sense here; the message names it.
         """
         refuse_by_name(options, REFUSED_IN_SAVING)
-        unknown = [name for name in options if name not in REFUSED_IN_SAVING]
-        if unknown:
-            raise TypeError(f"unknown argument: {', '.join(unknown)}")
+        refuse_unknown(options, REFUSED_IN_SAVING)
         if not is_main_process:
             return
         directory = Path(save_directory)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from tokenizers import Encoding
 
-from clapstream.clap.arguments import require_count, require_one_of
-from clapstream.clap.batch import RETURN_TENSORS, BatchFeature
+from clapstream.clap.arguments import require_one_of, round_up
+from clapstream.clap.batch import BatchFeature, check_return_tensors, collate
 
 PADDINGS = (False, "do_not_pad", True, "longest", "max_length")
 TRUNCATIONS = (False, "do_not_truncate", True, "longest_first", "only_first", "only_second")
@@ -75,9 +75,7 @@ def padded_width(lengths: Sequence[int], padding: bool | str, longest: int, mult
         width = longest
     else:
         width = max(lengths)
-    if multiple is None:
-        return width
-    return -(-width // require_count("pad_to_multiple_of", multiple)) * multiple
+    return round_up(width, multiple)
 
 
 def pack(rows: list[Any], return_tensors: str | None, single: bool) -> Any:
@@ -109,16 +107,10 @@ def pad_ids(
         ValueError: there are no `input_ids`.
     """
     require_one_of("padding", padding, PADDINGS)
-    require_one_of("return_tensors", return_tensors, RETURN_TENSORS)
-    if not isinstance(encoded_inputs, Mapping):
-        rows = list(encoded_inputs)
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise TypeError("encoded_inputs must be a mapping or a list of mappings, as the tokenizer returns them")
-        encoded_inputs = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-    if "input_ids" not in encoded_inputs:
-        raise ValueError("encoded_inputs has no input_ids")
-    columns = {name: [as_ids(row) for row in nested(value)] for name, value in encoded_inputs.items()}
-    single = bool(len(encoded_inputs["input_ids"])) and np.ndim(encoded_inputs["input_ids"][0]) == 0
+    check_return_tensors(return_tensors)
+    entries = collate("encoded_inputs", encoded_inputs, "input_ids")
+    columns = {name: [as_ids(row) for row in nested(value)] for name, value in entries.items()}
+    single = bool(len(entries["input_ids"])) and np.ndim(entries["input_ids"][0]) == 0
     lengths = [len(row) for row in columns["input_ids"]]
     if with_mask:
         columns.setdefault("attention_mask", [[1] * length for length in lengths])

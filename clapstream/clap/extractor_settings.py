@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clapstream.clap.arguments import require_count, require_number, require_one_of
-from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json, split_options, write_json
+from clapstream.clap.checkpoint_files import read_json, write_json
+from clapstream.clap.hub import CheckpointError, CheckpointSource, split_options
 from clapstream.clap.mel import mel_filters
 from clapstream.clap.mel_scale import MelScale
 

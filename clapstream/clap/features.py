@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clapstream.clap.arguments import require_count, require_number, require_one_of, warn
-from clapstream.clap.batch import RETURN_TENSORS, BatchFeature
+from clapstream.clap.arguments import count_or, require_count, require_number, require_one_of, warn
+from clapstream.clap.batch import BatchFeature, check_return_tensors
 from clapstream.clap.cropping import FUSED_VIEWS, RandomGenerator, fit, fuse
 from clapstream.clap.extractor_settings import PADDINGS, TRUNCATIONS, ExtractorSettings
 from clapstream.clap.mel import log_mel, without_empty_top
@@ -63,8 +63,8 @@ class ClapFeatureExtractor(ExtractorSettings):
         padding = self.padding if padding is None or padding is True else padding or "pad"
         require_one_of("truncation", truncation, TRUNCATIONS)
         require_one_of("padding", padding, PADDINGS)
-        require_one_of("return_tensors", return_tensors, RETURN_TENSORS)
-        length = self.nb_max_samples if max_length is None else require_count("max_length", max_length)
+        check_return_tensors(return_tensors)
+        length = count_or("max_length", max_length, self.nb_max_samples)
         self._refuse_other_rate(sampling_rate)
         if generator is not None and seed is not None:
             raise ValueError("give either a generator or a seed")

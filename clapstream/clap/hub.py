@@ -6,9 +6,7 @@ obeys its environment variables (HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN)
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -212,32 +210,3 @@ def _without_url(error: BaseException) -> str:
     """What a failed request was about, without its URL: the user's mirror of the hub may need a password."""
     response = getattr(error, "response", None)
     return str(error) if response is None else f"the hub answers {response.status_code}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-        CheckpointError: it holds anything else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: must hold a JSON object, not {type(values).__name__}")
-    return values
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write an object readably; the file appears whole or not at all."""
-    write_whole(path, (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there, so that a reader never sees half of it."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(content)
-    written = Path(file.name)
-    written.chmod(0o644)
-    written.replace(path)

@@ -23,7 +23,8 @@ from clapstream.clap.hub import CheckpointError
 from clapstream.clap.loading import SkipInitialisation, load
 from clapstream.clap.loading_options import choose_dtype
 from clapstream.clap.model import ClapModel
-from clapstream.clap.weights import StateDict, open_pickle, refuse_other_files, require_tensors
+from clapstream.clap.weight_files import open_pickle, refuse_other_files, require_tensors
+from clapstream.clap.weights import StateDict
 
 RENAMED = (
     ("text_branch.", "text_model."),

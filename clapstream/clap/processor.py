@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clapstream.clap.arguments import refuse_unknown
 from clapstream.clap.batch import BatchFeature
 from clapstream.clap.extractor_settings import PADDINGS, TRUNCATIONS
 from clapstream.clap.features import ClapFeatureExtractor
@@ -129,9 +130,7 @@ def split(arguments: Mapping[str, Any], *, with_texts: bool) -> tuple[dict[str, 
         or (name in SHARED_ARGUMENTS and not with_texts)
     }
     for_texts = {name: value for name, value in arguments.items() if name not in for_sounds}
-    unknown = [name for name in for_texts if name not in TEXT_ARGUMENTS]
-    if unknown:
-        raise TypeError(f"unknown argument: {', '.join(unknown)}")
+    refuse_unknown(for_texts, TEXT_ARGUMENTS)
     if for_sounds.get("truncation") is True:  # what it means for texts; sounds are always cut
         del for_sounds["truncation"]
     return for_texts, for_sounds

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clapstream.clap.arguments import refuse_unknown
 from clapstream.clap.checkpoint import PretrainedModel
 from clapstream.clap.config import ClapTextConfig
 from clapstream.clap.outputs import BaseModelOutputWithPooling, ClapTextModelOutput
 from clapstream.clap.projection import ClapProjectionLayer
-from clapstream.clap.text_encoder import ClapTextEmbeddings, ClapTextEncoder, ClapTextPooler
+from clapstream.clap.text_encoder import ClapTextEncoder, ClapTextPooler
+from clapstream.clap.token_embeddings import ClapTextEmbeddings
 
 POSITION_EMBEDDING_TYPES = ("absolute", "relative_key", "relative_key_query")
 DECODER_ARGUMENTS = (
@@ -162,8 +164,6 @@ def mask_to_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
 def refuse_decoder_arguments(arguments: dict[str, Any]) -> None:
     """Raise TypeError for arguments that nobody knows, and for those of a decoder that say something."""
     said = [name for name, value in arguments.items() if value is not None and value is not False]
-    unknown = [name for name in arguments if name not in DECODER_ARGUMENTS]
-    if unknown:
-        raise TypeError(f"unknown argument: {', '.join(unknown)}")
+    refuse_unknown(arguments, DECODER_ARGUMENTS)
     if said:
         raise TypeError(f"{', '.join(said)}: without meaning here, the text tower is an encoder")

@@ -7,15 +7,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
-from tokenizers import Encoding, Tokenizer, models
+from tokenizers import Encoding, Tokenizer
 
-from clapstream.clap.arguments import refuse_by_name, require_count, require_one_of
-from clapstream.clap.batch import RETURN_TENSORS, BatchFeature
+from clapstream.clap.arguments import count_or, refuse_by_name, refuse_unknown, require_one_of
+from clapstream.clap.batch import BatchFeature, check_return_tensors
 from clapstream.clap.encoding import PADDINGS, TRUNCATIONS, UNLIMITED, Row, pack, pad_ids, padded_width, truncate
-from clapstream.clap.hub import CheckpointSource, split_options, write_json, write_whole
+from clapstream.clap.hub import CheckpointSource, split_options
 from clapstream.clap.texts import Input, read_texts
 from clapstream.clap.token_table import TokenTable
-from clapstream.clap.vocabulary import ROLES, SETTINGS_NAME, TOKENIZER_NAME, content, read_vocabulary
+from clapstream.clap.vocabulary import ROLES, content, read_vocabulary, write_vocabulary
 
 REFUSED = {
     "return_overflowing_tokens": "a text longer than the model reads is cut, not continued in further rows",
@@ -87,10 +87,10 @@ class ClapTokenizer(TokenTable):
         refuse_others(others)
         require_one_of("padding", padding, PADDINGS)
         require_one_of("truncation", truncation or False, TRUNCATIONS)
-        require_one_of("return_tensors", return_tensors, RETURN_TENSORS)
+        check_return_tensors(return_tensors)
         require_one_of("padding_side", self.padding_side, ("right", "left"))
         rows, single = read_texts(text, text_pair, is_split_into_words=is_split_into_words)
-        longest = self.model_max_length if max_length is None else require_count("max_length", max_length)
+        longest = count_or("max_length", max_length, self.model_max_length)
         strategy = False if truncation in (None, "do_not_truncate") else truncation
         encoded = [self._encode(*row, longest, strategy or False, add_special_tokens) for row in rows]
         width = padded_width([len(row.encoding) for row in encoded], padding, longest, pad_to_multiple_of)
@@ -194,7 +194,7 @@ class ClapTokenizer(TokenTable):
                 "special_tokens_mask": 1,
             },
             padding=padding,
-            longest=self.model_max_length if max_length is None else require_count("max_length", max_length),
+            longest=count_or("max_length", max_length, self.model_max_length),
             multiple=pad_to_multiple_of,
             with_mask=self._wants("attention_mask", return_attention_mask),
             return_tensors=return_tensors,
@@ -203,13 +203,7 @@ class ClapTokenizer(TokenTable):
 
     def save_pretrained(self, save_directory: str | PathLike[str]) -> tuple[str, ...]:
         """Write `tokenizer.json` and `tokenizer_config.json` into a directory, which is made if it is missing."""
-        directory = Path(save_directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory / TOKENIZER_NAME, self.backend.to_str(pretty=True).encode())
-        is_roberta = isinstance(self.backend.model, models.BPE)
-        tokenizer_class = "RobertaTokenizerFast" if is_roberta else "PreTrainedTokenizerFast"
-        write_json(directory / SETTINGS_NAME, {"tokenizer_class": tokenizer_class, **self.settings})
-        return str(directory / SETTINGS_NAME), str(directory / TOKENIZER_NAME)
+        return write_vocabulary(Path(save_directory), self.backend, self.settings)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> Self:
@@ -235,7 +229,5 @@ class ClapTokenizer(TokenTable):
 
 def refuse_others(arguments: dict[str, Any]) -> None:
     """Raise TypeError for arguments that make no sense here, unless they say nothing, and for unknown ones."""
-    unknown = [name for name in arguments if name not in REFUSED and name not in WITHOUT_EFFECT]
-    if unknown:
-        raise TypeError(f"unknown argument: {', '.join(unknown)}")
+    refuse_unknown(arguments, (*REFUSED, *WITHOUT_EFFECT))
     refuse_by_name({name: value or None for name, value in arguments.items()}, REFUSED)

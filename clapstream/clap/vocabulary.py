@@ -8,7 +8,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from clapstream.clap.hub import CheckpointError, CheckpointSource, read_json
+from clapstream.clap.checkpoint_files import read_json, write_json, write_whole
+from clapstream.clap.hub import CheckpointError, CheckpointSource
 
 TOKENIZER_NAME = "tokenizer.json"
 VOCABULARY_NAME = "vocab.json"
@@ -61,6 +62,16 @@ def read_vocabulary(source: CheckpointSource, overrides: Mapping[str, Any]) -> t
     usual = BERT_TOKENS if tokenizer.token_to_id("[PAD]") is not None else ROBERTA_TOKENS
     known = {role: token for role, token in usual.items() if tokenizer.token_to_id(token) is not None}
     return tokenizer, {**known, **settings}
+
+
+def write_vocabulary(directory: Path, tokenizer: Tokenizer, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Write a tokenizer and its settings into a directory, which is made if it is missing; return both paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / TOKENIZER_NAME, tokenizer.to_str(pretty=True).encode())
+    is_roberta = isinstance(tokenizer.model, models.BPE)
+    tokenizer_class = "RobertaTokenizerFast" if is_roberta else "PreTrainedTokenizerFast"
+    write_json(directory / SETTINGS_NAME, {"tokenizer_class": tokenizer_class, **settings})
+    return str(directory / SETTINGS_NAME), str(directory / TOKENIZER_NAME)
 
 
 def content(token: str | dict[str, Any]) -> str:

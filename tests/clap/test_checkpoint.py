@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from support.tiny_checkpoint import INPUT_IDS, copy_files, write_tiny_checkpoint
 
 from clapstream import clap
 from clapstream.clap.config import ClapTextConfig
@@ -18,53 +19,25 @@ from clapstream.clap.loading_options import parse_dtype
 from clapstream.clap.text import ClapTextModel, ClapTextModelWithProjection
 from clapstream.clap.weights import open_weights
 
-TEXT = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 20,
-}
-AUDIO = {
-    "depths": [1, 1],
-    "num_attention_heads": [1, 2],
-    "patch_embeds_hidden_size": 8,
-    "hidden_size": 16,
-    "spec_size": 64,
-    "num_mel_bins": 16,
-    "window_size": 4,
-}
-INPUT_IDS = torch.tensor([[0, 7, 9, 2]])
-
 
 @pytest.fixture(scope="module")
-def reference():
-    """A small CLAP of transformers, with no parameter left at its trivial first value."""
-    torch.manual_seed(3)
-    model = transformers.ClapModel(
-        transformers.ClapConfig(text_config=TEXT, audio_config=AUDIO, projection_dim=12)
-    ).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model
-
-
-@pytest.fixture(scope="module")
-def saved(reference, tmp_path_factory):
-    """The same in a directory, as transformers writes it."""
+def saved(tmp_path_factory):
+    """The directory of a small CLAP, as transformers writes it."""
     directory = tmp_path_factory.mktemp("saved")
-    reference.save_pretrained(directory)
+    write_tiny_checkpoint(directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def reference(saved):
+    """The same as a model of transformers."""
+    return transformers.ClapModel.from_pretrained(saved).eval()
 
 
 @pytest.fixture
 def directory(saved, tmp_path):
     """A copy of that directory, to be spoilt."""
-    for path in saved.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    return tmp_path
+    return copy_files(saved, tmp_path)
 
 
 def text_part(reference):

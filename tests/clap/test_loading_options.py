@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 import transformers
-from support.random_weights import randomise
+from support.tiny_checkpoint import AUDIO, INPUT_IDS, TEXT, copy_files, write_tiny_checkpoint
 
 from clapstream.clap import (
     AutoConfig,
@@ -29,43 +29,19 @@ from clapstream.clap import (
     ClapTokenizer,
 )
 
-TEXT = {
-    "vocab_size": 60,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 20,
-    "pad_token_id": 1,
-}
-AUDIO = {
-    "depths": [1, 1],
-    "num_attention_heads": [1, 2],
-    "patch_embeds_hidden_size": 8,
-    "hidden_size": 16,
-    "spec_size": 64,
-    "num_mel_bins": 16,
-    "window_size": 4,
-}
-INPUT_IDS = torch.tensor([[0, 7, 9, 2]])
 MODELS = [ClapModel, ClapTextModel, ClapTextModelWithProjection, ClapAudioModel, ClapAudioModelWithProjection]
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("clap")
-    model = ClapModel(ClapConfig(TEXT, AUDIO, projection_dim=12))
-    randomise(model)
-    model.save_pretrained(directory)
-    ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(directory)
-    ClapTokenizer.from_pretrained("bundled").save_pretrained(directory)
+    write_tiny_checkpoint(directory)
     return directory
 
 
 def edit_config(source, target, **values):
     """A copy of a checkpoint with other entries in its configuration."""
-    for path in source.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
+    copy_files(source, target)
     config = json.loads((target / "config.json").read_text())
     (target / "config.json").write_text(json.dumps({**config, **values}))
     return target
