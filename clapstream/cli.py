@@ -123,7 +123,9 @@ def build_parser() -> argparse.ArgumentParser:
     forget.add_argument("--force", action="store_true", help="even if the node is said to be online")
     _add_config(forget)
 
-    _add_config(add("bench", "bench:run", "measure how fast this machine hears", always_on=True))
+    bench = add("bench", "bench:run", "measure the model's speed on this machine", always_on=True)
+    bench.add_argument("--json", action="store_true", help="one JSON object")
+    _add_config(bench)
 
     evaluate = add("eval", "evaluate:run", "zero-shot accuracy on a list of labelled files")
     evaluate.add_argument("csv", type=_path, metavar="CSV", help="columns file, label and, if you like, fold")
@@ -131,6 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--audio-folder", type=_path, help="where the files are (default: beside the CSV)")
     evaluate.add_argument("--template", default=None, help="prompt, with {label} in it")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    evaluate.add_argument("--json", action="store_true", help="one JSON object, with a list of figures per label")
     evaluate.add_argument("--plot", type=_path, metavar="PNG", help="write a picture of the confusions")
     return parser
 
