@@ -147,7 +147,9 @@ def _add_forget(commands: _Commands) -> None:
 
 
 def _add_bench_and_eval(commands: _Commands) -> None:
-    _add_config(commands.add("bench", "bench:run", "measure the model's speed on this machine", always_on=True))
+    bench = commands.add("bench", "bench:run", "measure the model's speed on this machine", always_on=True)
+    _add_json(bench, "print one JSON object")
+    _add_config(bench)
     evaluate = commands.add("eval", "evaluate:run", "measure zero-shot accuracy on a list of labelled files")
     evaluate.add_argument(
         "csv", type=file_path, metavar="CSV", help="list with the columns file, label and optionally fold"
@@ -165,6 +167,7 @@ def _add_bench_and_eval(commands: _Commands) -> None:
         "--template", default=None, help="prompt, with {label} in it (default: This is a sound of {label}.)"
     )
     evaluate.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    _add_json(evaluate, "print one JSON object, with a list of figures per label")
     evaluate.add_argument("--plot", type=file_path, metavar="PNG", help="write the confusion matrix as a picture")
 
 
@@ -174,5 +177,5 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+def _add_json(parser: argparse.ArgumentParser, help_text: str = "print one JSON object per line") -> None:
+    parser.add_argument("--json", action="store_true", help=help_text)

@@ -15,7 +15,6 @@ from clapstream.audio.block import RATE_HZ
 from clapstream.clap import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor, ClapTokenizer
 from clapstream.evaluation.clips import ClipListError, LabelledClip
 from clapstream.evaluation.embedder import ClapEmbedder, Floats
-from clapstream.evaluation.report import PlotError, check_plot, plot_confusion, progress_bar, render
 from clapstream.evaluation.zero_shot import TemplateError, evaluate, evaluate_clips, evaluate_scores, fill_template
 
 FREQUENCIES_HZ = {"low hum": 100, "mid_tone": 1000, "high beep": 5000}
@@ -138,35 +137,6 @@ def test_a_template_has_the_label_and_nothing_else_in_braces(template: str) -> N
 
 def test_underscores_are_spaces_in_a_prompt() -> None:
     assert fill_template("I hear {label}: {label}!", "crying_baby") == "I hear crying baby: crying baby!"
-
-
-def test_the_report_names_what_was_measured(clips: list[LabelledClip]) -> None:
-    lines = render(evaluate_clips(clips, PitchEmbedder(), checkpoint="pitch")).splitlines()
-    assert lines[0] == "checkpoint  pitch"
-    assert "top-1       83.3%" in lines
-    assert "fold 2      66.7% of 3 clips" in lines
-    assert "over folds  83.3% ± 16.7%" in lines
-    assert lines[-1].split()[:3] == ["mid_tone", "2", "50%"]
-    assert lines[-1].endswith("high beep")
-
-
-def test_the_picture_is_a_png(clips: list[LabelledClip], tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    path = tmp_path / "confusion.png"
-    plot_confusion(evaluate_clips(clips, PitchEmbedder()), path)
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_picture_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    with pytest.raises(PlotError, match="does not exist"):
-        check_plot(tmp_path / "none" / "confusion.png")
-
-
-def test_the_bar_is_silent_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress_bar() as progress:
-        progress(1, 2)
-    assert capfd.readouterr() == ("", "")
 
 
 def test_a_wrong_template_is_found_before_a_checkpoint_is_loaded(clips: list[LabelledClip], tmp_path: Path) -> None:
