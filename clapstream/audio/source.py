@@ -1,4 +1,4 @@
-"""What sources of sound share. Their protocol is `Source` in `clapstream.daemon`, which reads them."""
+"""What every source of sound is to the code that listens to it."""
 
 from __future__ import annotations
 
