@@ -103,7 +103,7 @@ class TestWallClockWatch:
             (-3590.0, 10.0, -3600.0),
         ],
     )
-    def test_tells_jumps_from_slewing(self, wall: float, monotonic: float, jump: float) -> None:
+    def test_distinguishes_jumps_from_slewing(self, wall: float, monotonic: float, jump: float) -> None:
         walls, monotonics = iter([0.0, wall, wall + 1]), iter([0.0, monotonic, monotonic + 1])
         watch = WallClockWatch(lambda: next(walls), lambda: next(monotonics))
         assert watch.jump_seconds() == pytest.approx(jump)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 SYSTEM_PYTHON = "/usr/bin/python3"
 """Where Debian's python3-gi lives."""
 
@@ -181,7 +181,7 @@ def serving_rtsp(
     with server._log.open("w") as log:
         process = subprocess.Popen([SYSTEM_PYTHON, "-c", RTSP_SERVER, *arguments], stdout=log, stderr=sys.stderr)
     try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while "ready" not in server.log:
             assert process.poll() is None and time.monotonic() < deadline, "the RTSP server did not start"
             time.sleep(0.05)

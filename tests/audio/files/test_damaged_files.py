@@ -1,4 +1,4 @@
-"""Files that are damaged in their middle or cut short: the sound before is heard, and the damage is said."""
+"""Files that are damaged in their middle or cut short: the sound before is heard, and the damage is reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DAMAGES += [(name, cut_in_half, said) for name, said in CUT.items()]
 
 @pytest.fixture(params=DAMAGES, ids=lambda damage: f"{damage[1].__name__}-{damage[0]}")
 def damaged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, re.Pattern[str]]:
-    """A file of 10 s that is damaged in the middle, and what must be said of it."""
+    """A file of 10 s that is damaged in the middle, and the pattern of its error."""
     name, damage, said = request.param
     if Path(name).suffix in (".m4a", ".aac", ".webm", ".mka"):
         pytest.importorskip("av", reason="needs the extra stream")
@@ -75,7 +75,7 @@ class Hears:
 
 
 def tag(*paths: Path) -> tuple[int, list[dict[str, object]], str]:
-    """The exit code, the lines, and what was said."""
+    """The exit code, the lines, and the messages."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = tag_files(paths, Hears(), [("noise", 0.5)], WINDOW, as_json=True)
@@ -118,7 +118,7 @@ def test_tag_keeps_every_window_before_the_damage_and_goes_on(
     assert [line["end"] for line in lines if line["file"] != str(path)] == [2.0, 3.0]
 
 
-def test_a_source_gives_the_sound_before_the_damage_and_says_what_happened(
+def test_a_source_gives_the_sound_before_the_damage_then_the_error(
     damaged: tuple[Path, re.Pattern[str]],
 ) -> None:
     path, said = damaged
@@ -137,7 +137,7 @@ def test_a_source_gives_the_sound_before_the_damage_and_says_what_happened(
 
 
 @pytest.mark.parametrize("claimed", [0, 0x7FFF_F000, 0x7FFF_FFDB, 0x8000_0000, 0xFFFF_FFFF, 0xFFFF_FFDB])
-def test_a_size_that_only_says_unknown_is_no_damage(tmp_path: Path, claimed: int) -> None:
+def test_a_size_of_unknown_is_no_damage(tmp_path: Path, claimed: int) -> None:
     """What recorders put into the header of a file that they write into a pipe, or leave when they are killed."""
     if not claimed:
         pytest.importorskip("av", reason="needs the extra stream")
@@ -164,7 +164,7 @@ def test_text_behind_an_ogg_file_is_no_damage(tmp_path: Path) -> None:
     assert len(read_audio(path)) / RATE_HZ == pytest.approx(2.0, abs=0.02)
 
 
-def test_eval_uses_what_is_before_the_damage_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_eval_uses_what_is_before_the_damage_and_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Loudness:
         def embed_audio(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
             return np.array([[np.abs(clip).max() > 0.01, np.abs(clip).max() <= 0.01] for clip in clips], np.float32)

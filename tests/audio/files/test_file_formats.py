@@ -101,7 +101,7 @@ class TestVideo:
         assert blocks[0].first_sample / RATE_HZ == pytest.approx(3.0, abs=0.1)
         assert blocks[-1].end_sample / RATE_HZ == pytest.approx(5.0, abs=0.1)
 
-    def test_video_without_sound_is_said(self, tmp_path: Path) -> None:
+    def test_video_without_sound_is_refused(self, tmp_path: Path) -> None:
         path = make_video(tmp_path / "a.mp4", 1)
         with pytest.raises(SourceError, match=rf"{path}: no audio track, only video"):
             read_audio(path)
@@ -113,7 +113,7 @@ class TestVideo:
         ffmpeg(*tracks, "-map", "0", "-map", "1", "-c:a", "libopus", *disposition, path)
         assert frequency_hz(read_audio(path)[: RATE_HZ // 2]) == pytest.approx(880, abs=3)
 
-    def test_a_hole_in_the_time_stamps_is_a_hole_and_said(self, tmp_path: Path) -> None:
+    def test_a_gap_in_the_time_stamps_is_a_hole_and_reported(self, tmp_path: Path) -> None:
         whole = make_tone(tmp_path / "whole.mka", 9, "-c:a", "aac")
         path = tmp_path / "a.mka"
         ffmpeg("-i", whole, "-c", "copy", "-bsf:a", r"noise=drop=gte(pts*tb\,3)*lt(pts*tb\,6)", path)
@@ -207,7 +207,7 @@ class TestNamesAndContent:
         with pytest.raises(SourceError, match=r"not a sound file that libsndfile reads: .*; FFmpeg: "):
             read_audio(path)
 
-    def test_an_mp4_file_that_lost_its_end_is_told_so(self, tmp_path: Path) -> None:
+    def test_an_mp4_file_that_lost_its_end_is_reported(self, tmp_path: Path) -> None:
         path = cut_in_half(make_tone(tmp_path / "a.m4a", 3))
         with pytest.raises(SourceError, match=r"without its index .*cut short or damaged"):
             read_audio(path)

@@ -1,4 +1,4 @@
-"""Sound files that are damaged, lie or were made to hurt: sound or a message, never a traceback, never a hang."""
+"""Sound files that are damaged or made to do harm: sound or a message, never a traceback, never a hang."""
 
 from __future__ import annotations
 

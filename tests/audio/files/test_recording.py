@@ -188,7 +188,9 @@ class TestRecording:
         path = write(tmp_path / "a.wav", stereo, subtype="FLOAT")
         np.testing.assert_allclose(joined(play(Recording("yard", path, "fast", channel=channel))), heard)
 
-    def test_channels_that_cancel_out_are_told_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_channels_that_cancel_out_are_warned_of_once(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         sound = tone(8.0, RATE_HZ)
         path = write(tmp_path / "a.wav", np.stack([sound, -sound], axis=1), RATE_HZ)
         recording = Recording("yard", path, "fast")

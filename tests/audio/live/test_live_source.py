@@ -58,7 +58,7 @@ def listen(source: ScriptedSource) -> Sequence[SourceItem]:
 
 
 class TestLiveSource:
-    def test_a_minute_of_digital_silence_is_noticed_and_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_minute_of_digital_silence_is_warned_of_once(self, caplog: pytest.LogCaptureFixture) -> None:
         source = ScriptedSource(OPENED, *(second(number) for number in range(70)), second(70, 0.1), second(71))
         with caplog.at_level(logging.WARNING):
             listen(source)

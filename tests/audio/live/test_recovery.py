@@ -1,4 +1,4 @@
-"""Reconnecting: for ever, never in a storm, reported once."""
+"""Reconnecting: without end, with growing delays, reported once."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_without_a_default_the_first_is_taken() -> None:
         (1, "device 1 not found; available: 0: HDA Intel"),
     ],
 )
-def test_an_unknown_device_is_told_what_is_available(wanted: str | int, message: str) -> None:
+def test_an_unknown_device_lists_what_is_available(wanted: str | int, message: str) -> None:
     with pytest.raises(LookupError) as error:
         find_device(PRESENT, wanted)
     assert str(error.value).startswith(message)

@@ -168,7 +168,7 @@ class TestCancellation:
             listen(microphone(Captures(*[script] * streams)), 12 * streams)
         return sum("cancel each other out" in message for message in caplog.messages)
 
-    def test_is_told_once_however_often_the_stream_opens(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_is_warned_of_once_however_often_the_stream_opens(self, caplog: pytest.LogCaptureFixture) -> None:
         assert self.warnings(caplog, 1.0, -1.0, streams=3) == 1
 
     @pytest.mark.parametrize("channels", [(1.0, -0.8), (0.5, 0.5, -1.0), (0.0, 1.0, -1.0, 0.0)])
@@ -195,7 +195,7 @@ class TestFaults:
         assert source.reconnects == 1
         assert all(capture.closed for capture in captures.opened)
 
-    def test_the_reason_of_a_stall_is_told(self) -> None:
+    def test_the_reason_of_a_stall_is_reported(self) -> None:
         items = listen(microphone(Captures([FORMAT, sound(0), STALL])), 3)
         assert items[2] == StreamLost("no audio received for 0.05 s")
 

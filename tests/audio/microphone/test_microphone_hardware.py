@@ -156,7 +156,7 @@ def test_losing_one_microphone_leaves_the_other_alone(sound_system: SoundSystem)
     asyncio.run(run())
 
 
-def test_an_unknown_device_is_told_what_is_available(sound_system: SoundSystem) -> None:
+def test_an_unknown_device_lists_what_is_available(sound_system: SoundSystem) -> None:
     async def run() -> StreamLost:
         async with aclosing(Microphone("kitchen", "no such device").items()) as items:
             lost = await anext(items)

@@ -29,7 +29,7 @@ SURROUND = "front-left,front-right,front-center,lfe,rear-left,rear-right"
 AUXILIARY = "aux0,aux1,aux2,aux3,aux4,aux5"
 TONES_HZ = (500, 900, 1300, 1700, 2100, 2500)
 SILENT_DB = -60.0
-PATIENCE_SECONDS = 90.0
+TIMEOUT_SECONDS = 90.0
 
 
 @pytest.fixture(params=["PulseAudio", "PipeWire"])
@@ -83,7 +83,7 @@ async def capturing(device: str) -> AsyncGenerator[Capture, None]:
 
 async def hear(source: Microphone, tone_db: float = -40.0, seconds: float = 1.0) -> list[float]:
     """Return the levels of the tones as soon as one of them is heard for a while."""
-    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
+    async with asyncio.timeout(TIMEOUT_SECONDS), aclosing(source.items()) as items:
         return await hear_on(items, tone_db, seconds)
 
 
@@ -105,7 +105,7 @@ async def hear_on(
 
 
 async def lost_reason(items: AsyncGenerator[SourceItem, None]) -> str:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         async for item in items:
             if isinstance(item, StreamLost):
                 return item.reason
@@ -175,14 +175,14 @@ class TestChannels:
 
         asyncio.run(run())
 
-    def test_channels_that_cancel_out_are_told(
+    def test_channels_that_cancel_out_are_warned_of(
         self, sound_system: SoundSystem, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         sound_system.play(write_tones(tmp_path / "inverse.wav", [0.5, -0.5], tones=(500, 500)))
 
         async def run() -> None:
             source = Microphone("kitchen", "room.monitor", "mix")
-            async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
+            async with asyncio.timeout(TIMEOUT_SECONDS), aclosing(source.items()) as items:
                 async for item in items:
                     assert not isinstance(item, StreamLost)
                     if isinstance(item, Block) and item.end_sample > 7 * RATE_HZ:
@@ -203,13 +203,13 @@ class TestChannels:
         recording = write_tones(tmp_path / "mono.wav", [0.5])
 
         async def run() -> None:
-            async with asyncio.timeout(PATIENCE_SECONDS), capturing("room.monitor") as capture:
+            async with asyncio.timeout(TIMEOUT_SECONDS), capturing("room.monitor") as capture:
                 capture_format = await capture.read_format()
                 assert (capture_format.channels, capture_format.rate_hz) == (1, rate_hz)
             async with aclosing(Microphone("a", "room.monitor", "left").items()) as items:
                 await anext(items)
                 sound_system.play(recording)
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
                     assert (await hear_on(items))[0] == pytest.approx(-6.0, abs=0.5)
             async with aclosing(Microphone("b", "room.monitor", "right").items()) as items:
                 assert "room.monitor has 1 channel: there is no channel right" in await lost_reason(items)
@@ -255,7 +255,7 @@ class TestNames:
             "2 microphones match 'usb audio': usb_1 (USB Audio), usb_2 (USB Audio); set device to the name of one"
         )
 
-    def test_an_unknown_name_is_told_what_is_available(self, sound_system: SoundSystem) -> None:
+    def test_an_unknown_name_lists_what_is_available(self, sound_system: SoundSystem) -> None:
         async def run() -> str:
             async with aclosing(Microphone("kitchen", "nowhere").items()) as items:
                 return await lost_reason(items)
@@ -263,7 +263,7 @@ class TestNames:
         reason = asyncio.run(run())
         assert reason.startswith("device 'nowhere' not found; available: room.monitor (Monitor of ")
 
-    def test_without_a_server_that_is_said(self, sound_system: SoundSystem) -> None:
+    def test_without_a_server_the_error_says_so(self, sound_system: SoundSystem) -> None:
         sound_system.kill()
 
         async def run() -> str:
@@ -282,7 +282,7 @@ class TestChanges:
 
         async def run() -> None:
             source = Microphone("kitchen", "room.monitor")
-            async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
+            async with asyncio.timeout(TIMEOUT_SECONDS), aclosing(source.items()) as items:
                 async for item in items:
                     if isinstance(item, Block):
                         break
@@ -308,7 +308,7 @@ class TestChanges:
         any_server.play(write_tones(tmp_path / "bath.wav", [0.1], tones=(900,)), "bath")
 
         async def run() -> None:
-            async with asyncio.timeout(PATIENCE_SECONDS), aclosing(Microphone("kitchen").items()) as items:
+            async with asyncio.timeout(TIMEOUT_SECONDS), aclosing(Microphone("kitchen").items()) as items:
                 async for item in items:
                     if isinstance(item, Block):
                         break
@@ -322,7 +322,7 @@ class TestChanges:
     def test_a_restarted_server(self, sound_system: SoundSystem, tmp_path: Path) -> None:
         async def run() -> None:
             source = Microphone("kitchen", "room.monitor", "right")
-            async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
+            async with asyncio.timeout(TIMEOUT_SECONDS), aclosing(source.items()) as items:
                 async for item in items:
                     if isinstance(item, Block):
                         break
@@ -340,7 +340,7 @@ class TestChanges:
 class TestDevicesCommand:
     def run(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "clapstream", "devices", *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=check)
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=check)
 
     def test_lists_sources_with_their_names(self, any_server: SoundSystem) -> None:
         any_server.add_room("room", SURROUND)

@@ -21,7 +21,7 @@ from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, Strea
 from clapstream.audio.pcm.live_pcm import LivePcm
 from clapstream.audio.source import SourceError
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 STALL_SECONDS = 2.0
 
 Write = Callable[[float], None]
@@ -57,7 +57,7 @@ def play_live(pipe: BinaryIO, seconds: float) -> None:
 
 def listen(source: LivePcm) -> list[SourceItem]:
     async def run() -> list[SourceItem]:
-        async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as items:
+        async with asyncio.timeout(TIMEOUT_SECONDS), aclosing(source.items()) as items:
             return [item async for item in items]
 
     return asyncio.run(run())
@@ -128,7 +128,7 @@ class TestLivePcm:
             play_live(pipe, 1.0)
 
         with feeder(play) as stream:
-            assert written.wait(PATIENCE_SECONDS)
+            assert written.wait(TIMEOUT_SECONDS)
             items = listen(LivePcm("pipe", input_stream=stream))
         samples = np.concatenate([item.samples for item in items if isinstance(item, Block)])
         assert len(samples) == RATE_HZ + 1

@@ -65,7 +65,7 @@ class TestChannels:
             heard = joined(listen(Pcm("pipe", RATE_HZ, 2, channel, input_stream=stream)))
         np.testing.assert_array_equal(heard, expected.astype(np.float32) / 32_768)
 
-    def test_channels_that_cancel_out_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_channels_that_cancel_out_are_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
         sound = np.random.default_rng(3).integers(-20_000, 20_000, 6 * RATE_HZ)
         with pipe_of([np.stack([sound, -sound], axis=1).astype("<i2").tobytes()]) as stream:
             listen(Pcm("pipe", RATE_HZ, 2, input_stream=stream))

@@ -22,7 +22,7 @@ from clapstream.urls import shown_url
 
 pytest.importorskip("av", reason="needs the extra stream")
 
-PATIENCE_SECONDS = 90.0
+TIMEOUT_SECONDS = 90.0
 VIDEO = ("-f", "lavfi", "-i", "testsrc=size=160x120:rate=10:duration=40")
 TS = ("-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0")
 
@@ -33,7 +33,7 @@ def sine(seconds: float, hz: int = 440, rate_hz: int = RATE_HZ) -> tuple[str, ..
 
 async def collect(source: Stream, until: Callable[[list[SourceItem]], bool]) -> list[SourceItem]:
     items: list[SourceItem] = []
-    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source.items()) as stream:
+    async with asyncio.timeout(TIMEOUT_SECONDS), aclosing(source.items()) as stream:
         async for item in stream:
             items.append(item)
             if until(items):
@@ -165,13 +165,13 @@ class TestChannels:
         samples = np.concatenate([block.samples for block in blocks_of(items)])
         assert frequency(samples) == pytest.approx(hz, abs=2)
 
-    def test_channels_that_cancel_out_are_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_channels_that_cancel_out_are_warned_of(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = make_media(tmp_path / "stereo.flac", *sine(8), "-af", "pan=stereo|c0=c0|c1=-1*c0")
         with serving(send(path.read_bytes())) as url:
             listen(Stream("porch", url), lost)
         assert sum("source porch: its 2 channels cancel each other out" in line for line in caplog.messages) == 1
 
-    def test_a_channel_that_is_not_there_is_said(self, tmp_path: Path) -> None:
+    def test_a_missing_channel_is_reported(self, tmp_path: Path) -> None:
         path = make_media(tmp_path / "mono.flac", *sine(2))
         with serving(send(path.read_bytes())) as url:
             (item,) = listen(Stream("porch", url, "right"), lost)

@@ -157,7 +157,7 @@ class TestFaults:
             (send(b"this is no sound" * 100), "Invalid data found when processing input"),
         ],
     )
-    def test_says_why_and_tries_again(self, fault: Answer, reason: str) -> None:
+    def test_reports_why_and_retries(self, fault: Answer, reason: str) -> None:
         with serving(fault, fault, send(WAV)) as url:
             source = Stream("porch", url, backoff=Backoff(0.0, 0.0))
             items = listen(source, lambda items: isinstance(items[-1], Block))
@@ -212,7 +212,7 @@ class TestFaults:
         ):
             assert frequency(np.concatenate(part)) == pytest.approx(440, abs=2)
 
-    def test_an_absurd_rate_is_said(self) -> None:
+    def test_an_absurd_rate_is_reported(self) -> None:
         with serving(send(encoded(tone(1.0), 100, "WAV", "PCM_16"))) as url:
             (item,) = listen(Stream("porch", url), lost)
         assert item == StreamLost(f"{shown_url(url)}: a sample rate of 100 Hz is not between 1000 and 768000 Hz")
@@ -245,7 +245,7 @@ class TestFaults:
 
 
 class TestOverload:
-    def test_what_nobody_takes_is_dropped_counted_and_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_overflow_is_counted_and_warned_of_once(self, caplog: pytest.LogCaptureFixture) -> None:
         sound = encoded(tone(12.0), RATE_HZ, "WAV", "PCM_16")
         dropped = []
 
@@ -276,7 +276,7 @@ class TestOverload:
 
 
 class TestSecrets:
-    def test_nothing_secret_is_logged_or_told(
+    def test_nothing_secret_is_logged_or_reported(
         self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
     ) -> None:
         with serving(refuse(403)) as url, caplog.at_level(logging.DEBUG):
