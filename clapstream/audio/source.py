@@ -1,4 +1,4 @@
-"""What every source of sound is to the code that listens to it."""
+"""What sources of sound share: their protocol, their error, and the size of a block."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Source(Protocol):
         """Whether there was nothing but digital silence for a minute: muted, in all likelihood."""
 
     def items(self) -> AsyncGenerator[SourceItem, None]:
-        """Blocks, and the news that the stream opened or was lost; ends only for finite sources.
+        """Blocks, and when the stream opened or was lost; ends only for finite sources.
 
-        Raises SourceError for what no waiting can mend. `aclose` closes the device, file or connection.
+        Raises SourceError for what will not work later either. `aclose` closes the device, file or connection.
         """

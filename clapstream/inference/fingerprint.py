@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from clapstream.clap.checkpoint_files import write_whole
 from clapstream.clap.extractor_settings import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
-from clapstream.clap.hub import CheckpointError, CheckpointSource, HubUnreachableError, write_whole
+from clapstream.clap.hub import CheckpointError, CheckpointSource, HubUnreachableError
 from clapstream.clap.pretrained_config import CONFIG_NAME
 from clapstream.clap.vocabulary import (
     MERGES_NAME,
