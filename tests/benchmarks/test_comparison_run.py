@@ -85,14 +85,6 @@ def test_raw_figures_and_picture_are_written(output: Path) -> None:
     assert (output / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_batches_have_no_hops(run_benchmark: Callable[..., str], tiny_checkpoint: Path, tmp_path: Path) -> None:
-    options = ["--batches", 3, "--no-start", "--peers", "clapstream fp32"]
-    printed = compare(run_benchmark, tiny_checkpoint, tmp_path, *options)
-    (row,) = rows(tmp_path, str(tiny_checkpoint))
-    assert (row["batch"], row["core x"]) == ("3", "")  # there is nothing to compare with
-    assert "hop" not in printed and "Start" not in printed
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the rows of a GPU need a CUDA device")
 def test_a_gpu_has_rows_of_its_own(
