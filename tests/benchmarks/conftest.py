@@ -37,7 +37,7 @@ def run_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str
         command = [sys.executable, "-m", module, *map(str, arguments)]
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

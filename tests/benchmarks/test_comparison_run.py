@@ -17,7 +17,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PEERS = ("transformers fp32", "onnxruntime fp32", "onnxruntime int8", "clapstream bf16")
 LEAST_COSINES = (0.99999, 0.9999, 0.9, 0.99)
