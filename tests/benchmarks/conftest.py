@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.small_checkpoint import AUDIO, TEXT
 
 from benchmarks.checkpoints import BYTE_TOKENS, write_random_checkpoint
 from clapstream.clap import ClapConfig, ClapFeatureExtractor
@@ -19,17 +20,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of two small stages, 16 mels and 201 STFT frames."""
-    audio = {
-        "spec_size": 64,
-        "num_mel_bins": 16,
-        "patch_embeds_hidden_size": 16,
-        "depths": [2, 2],
-        "num_attention_heads": [2, 4],
-        "hidden_size": 32,
-        "window_size": 4,
-    }
-    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 40}
-    config = ClapConfig(text_config={**text, "vocab_size": BYTE_TOKENS}, audio_config=audio, projection_dim=24)
+    text = {**TEXT, "vocab_size": BYTE_TOKENS, "max_position_embeddings": 514}
+    config = ClapConfig(text_config=text, audio_config=AUDIO, projection_dim=24)
     extractor = ClapFeatureExtractor(feature_size=16, hop_length=2400, truncation="rand_trunc")
     directory = tmp_path_factory.mktemp("tiny")
     write_random_checkpoint(directory, config, extractor)
@@ -45,7 +37,7 @@ def run_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str
         command = [sys.executable, "-m", module, *map(str, arguments)]
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

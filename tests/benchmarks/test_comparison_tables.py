@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.comparison import write_results
 from benchmarks.measurements import Measured, Start, reference_of, times_faster, turns
 from benchmarks.report import comparison_table, draw, hop_table, start_table
 
@@ -72,6 +73,15 @@ def test_hops_and_starts_have_tables_too() -> None:
     assert "20.0" in hop_table([SLOW, FAST])
     starts = [Start("transformers", "x", [8.0, 8.0]), Start("clapstream cached", "x", [2.0, 2.0], 350.0)]
     assert "| 4.0 " in start_table(starts)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tables_without_rows_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    batch = Measured("clapstream fp32", "full-size", 8, [4.0], [30.0], [50.0])
+    write_results("a machine", [batch], [], tmp_path)
+    printed = capsys.readouterr().out
+    assert "### full-size" in printed
+    assert "hop" not in printed and "Start" not in printed
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

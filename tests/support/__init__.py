@@ -1,1 +1,1 @@
-"""What tests are made with: real brokers, sound systems, cameras and processes."""
+"""What several tests use: brokers, sound systems, cameras, processes, checkpoints and files."""

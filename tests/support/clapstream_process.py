@@ -1,4 +1,4 @@
-"""A real clapstream of the test's own, started as a user would start it."""
+"""A real clapstream process, started as a user would start it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 class ClapstreamProcess:
@@ -62,7 +62,7 @@ class ClapstreamProcess:
 
     def wait_for_log(self, text: str, after: int = 0) -> None:
         """Return once the log has the text; fails the test if the process ends or it never comes."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while text not in self.log[after:]:
             assert self._process is not None
             assert self._process.poll() is None, f"ended with {self._process.returncode}: {self.log[after:]}"
@@ -82,7 +82,7 @@ class ClapstreamProcess:
     def wait(self) -> int:
         """Wait for the end: exit code."""
         assert self._process is not None
-        code = self._process.wait(PATIENCE_SECONDS)
+        code = self._process.wait(TIMEOUT_SECONDS)
         self._process = None
         return code
 

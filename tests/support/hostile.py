@@ -1,4 +1,4 @@
-"""How many hostile inputs a test tries: a few hundred in CI; CLAPSTREAM_HOSTILE_INPUTS=10000 asks for more."""
+"""How many hostile inputs a test tries: a few hundred, or more with CLAPSTREAM_HOSTILE_INPUTS=10000."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Servers of live sound and video of the tests' own: HTTP through ffmpeg, RTSP through GStreamer's server."""
+"""Local servers of live sound and video: HTTP through ffmpeg, RTSP through GStreamer's server."""
 
 from __future__ import annotations
 
 import contextlib
 import http.server
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,21 +20,14 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 """Where Debian's python3-gi lives."""
 
 
-def require_ffmpeg() -> None:
-    """Skip the test if ffmpeg is missing."""
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("needs the package ffmpeg")
-
-
 def make_media(path: Path, *arguments: str) -> Path:
     """Write a file by ffmpeg's arguments, and return it."""
-    require_ffmpeg()
-    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments, str(path)], check=True)
+    ffmpeg(*arguments, path)
     return path
 
 
 class LiveServer:
-    """What `serving_live` serves: its URL, and when (`time.time()`) each connection began."""
+    """What `serving_live` starts: its URL, and when (`time.time()`) each connection began."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/live"
@@ -50,19 +42,8 @@ def serving_live(path: Path, container: str, *, without_pid: int | None = None) 
     """
     require_ffmpeg()
     command = ["ffmpeg", "-v", "error", "-nostdin", "-re", "-copyts", "-i", str(path), "-c", "copy", "-copyts"]
-    command += [
-        "-map",
-        "0",
-        "-muxdelay",
-        "0",
-        "-flush_packets",
-        "1",
-        "-max_interleave_delta",
-        "100000",
-        "-f",
-        container,
-        "pipe:1",
-    ]
+    command += ["-map", "0", "-muxdelay", "0", "-flush_packets", "1", "-max_interleave_delta", "100000"]
+    command += ["-f", container, "pipe:1"]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -150,7 +131,7 @@ CAMERA = (
 
 
 class RtspServer:
-    """What `serving_rtsp` serves: its URL, and what it was asked for."""
+    """What `serving_rtsp` starts: its URL, and which requests it got."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.url = f"rtsp://127.0.0.1:{port}/camera"
@@ -168,7 +149,7 @@ def serving_rtsp(
 ) -> Iterator[RtspServer]:
     """Serve a camera; `audio` are properties of its test tone, `protocols` is all or udp.
 
-    The `muted` connection, counted from 1, is let in and gets no sound.
+    The connection of the number `muted`, counted from 1, is accepted and gets no sound.
     """
     probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True).returncode:

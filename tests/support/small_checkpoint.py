@@ -1,16 +1,16 @@
-"""A whole checkpoint directory of a tiny CLAP with random weights and a tokenizer of its own."""
+"""A checkpoint directory of a tiny CLAP with random weights and a small tokenizer."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from clapstream.clap.config import ClapConfig
 from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.model import ClapModel
 from clapstream.clap.tokenizer import ClapTokenizer
+from support.random_weights import randomise
 
 TEXTS = ("This is a sound of a dog barking.", "a doorbell rings", "a quiet room", "traffic in the distance")
 AUDIO = {
@@ -36,25 +36,14 @@ def write_small_checkpoint(directory: Path, truncation: str = "rand_trunc") -> N
     tokenizer = train_tokenizer()
     tokenizer.save_pretrained(directory)
     ClapFeatureExtractor(feature_size=16, hop_length=2400, truncation=truncation).save_pretrained(directory)
-    torch.manual_seed(3)
     config = ClapConfig(
         text_config={**TEXT, "vocab_size": len(tokenizer)},
         audio_config={**AUDIO, "enable_fusion": truncation == "fusion"},
         projection_dim=24,
     )
     model = ClapModel(config)
-    randomise(model)
+    randomise(model, seed=8)
     model.save_pretrained(directory)
-
-
-@torch.no_grad()
-def randomise(model: torch.nn.Module) -> None:
-    """Draw matrices wide enough that different inputs get different embeddings, and let biases matter."""
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(0.0, 1.5 * parameter[0].numel() ** -0.5)
-        elif parameter.ndim == 1:
-            parameter.add_(torch.empty_like(parameter).uniform_(-0.4, 0.4))
 
 
 def train_tokenizer() -> ClapTokenizer:

@@ -1,4 +1,4 @@
-"""A file system of the test's own, small enough to fill."""
+"""A file system small enough to fill."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class SmallDisk:
         self._filler = path / "filler"
 
     def fill(self) -> None:
-        """Leave no room at all."""
+        """Leave no space at all."""
         with pytest.raises(OSError, match="No space left"), self._filler.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(512))
 
     def clear(self) -> None:
-        """Make room again."""
+        """Free the space again."""
         self._filler.unlink()
 
     def remount(self, option: str) -> None:
-        """`ro` or `rw`."""
+        """Mount it again with the option `ro` or `rw`."""
         subprocess.run(["mount", "-o", f"remount,{option}", self.path], check=True)
 
 

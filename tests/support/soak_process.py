@@ -1,4 +1,4 @@
-"""`clapstream` as a user starts it, except that SIGUSR2 makes it write down what it holds (for the soak).
+"""`clapstream` as a user starts it, except that at SIGUSR2 it reports its tasks, threads and memory (for soak.py).
 
 Tasks can only be counted from inside the process. The handler runs in the thread of the event loop, between two
 steps of it, and changes nothing.

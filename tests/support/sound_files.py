@@ -13,10 +13,15 @@ TONE = "sine=frequency=440:sample_rate=44100:duration={}"
 PICTURE = "testsrc=size=64x64:rate=10:duration={}"
 
 
+def require_ffmpeg() -> None:
+    """Skip the test where ffmpeg is missing."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs the package ffmpeg")
+
+
 def ffmpeg(*arguments: str | Path) -> None:
     """Run ffmpeg; skip the test where it is missing or lacks an encoder."""
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("ffmpeg is missing")
+    require_ffmpeg()
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if "Unknown encoder" in done.stderr:
@@ -25,13 +30,13 @@ def ffmpeg(*arguments: str | Path) -> None:
 
 
 def make_tone(path: Path, seconds: float, *options: str) -> Path:
-    """Write a 440 Hz tone in the format that the file's name tells."""
+    """Write a 440 Hz tone in the format that the file's name says."""
     ffmpeg("-f", "lavfi", "-i", TONE.format(seconds), *options, path)
     return path
 
 
 def make_video(path: Path, seconds: float, *options: str, sound_from: float | None = None) -> Path:
-    """Write moving pictures, with 2 s of a tone that begin after `sound_from` seconds, or without sound."""
+    """Write a video, with 2 s of a tone that begin after `sound_from` seconds, or without sound."""
     inputs = ["-f", "lavfi", "-i", PICTURE.format(seconds)]
     if sound_from is not None:
         inputs += ["-itsoffset", str(sound_from), "-f", "lavfi", "-i", TONE.format(2), "-map", "0", "-map", "1"]

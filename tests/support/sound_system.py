@@ -1,4 +1,4 @@
-"""A PulseAudio server of the tests' own. Its null sinks are rooms: a microphone hears what is played into them."""
+"""PulseAudio and PipeWire servers for tests. Each null sink is a room whose microphone records what is played."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class SoundSystem:
         self._pactl("set-default-sink", name)
 
     def add_microphone(self, name: str, description: str, room: str = "room") -> None:
-        """Plug in a source that is no monitor; it hears what is played into a room."""
+        """Plug in a source that is no monitor; it records what is played into a room."""
         self._rooms[name] = self._load(
             "module-remap-source",
             f"source_name={name}",

@@ -1,4 +1,4 @@
-"""Sources that tests speak of."""
+"""The sources that tests name."""
 
 from __future__ import annotations
 
