@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from support.sound_files import ffmpeg, require_ffmpeg
+
 TIMEOUT_SECONDS = 30.0
 SYSTEM_PYTHON = "/usr/bin/python3"
 """Where Debian's python3-gi lives."""
