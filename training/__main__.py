@@ -95,6 +95,7 @@ def add_measuring_steps(steps: argparse._SubParsersAction[argparse.ArgumentParse
         parser.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
     write = steps.add_parser("write-scenes", help="write the scenes as sound files, to listen to")
     write.add_argument("folder", type=Path)
+    write.add_argument("--scenes", type=int, default=30, help="how many (default: 30)")
     demo = steps.add_parser("demo-recording", help="make the recording that `clapstream demo` listens to")
     demo.add_argument("folder", type=Path, help="of sounds, with a CSV of the same name beside it")
     demo.add_argument("target", type=Path, help="folder to write to")

@@ -7,6 +7,7 @@ about sound in a text.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -51,10 +52,20 @@ class TextSide(nn.Module):
         return functional.normalize(self.text_projection(pooled).float(), dim=-1)
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is trained on at once, measured on, and used for the first fit of the projection."""
+
+    batch: int = BATCH
+    held_out: int = HELD_OUT_TEXTS
+    projection_texts: int = 12_000
+    projection_steps: int = 800
+
+
 class Corpus:
     """The phrases of sounds and the texts behind them: token ids and unit target embeddings `(texts, 512)`."""
 
-    def __init__(self, tokenizer: Tokenizer, held_out: int, random: Random) -> None:
+    def __init__(self, tokenizer: Tokenizer, sizes: Sizes, random: Random) -> None:
         vocabulary = Vocabulary()
         texts, vectors = corpus_targets()
         all_texts = [*vocabulary.texts, *texts]
@@ -63,37 +74,36 @@ class Corpus:
         self.lengths = np.array([len(ids) for ids in self.encoded])
         self.phrases = len(vocabulary.texts)
         """How many of the first are phrases of sounds."""
-        self._held_out_count, self._random = held_out, random
+        self._sizes, self._random = sizes, random
 
     def hold_out(self) -> NDArray[np.int64]:
         """Rows of texts to measure on, drawn at random behind the phrases."""
         texts = len(self.encoded) - self.phrases
-        return self._random.choice(texts, self._held_out_count, replace=False) + self.phrases
+        return self._random.choice(texts, self._sizes.held_out, replace=False) + self.phrases
 
     def draw(self, usable: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows `(8, 128)`, a quarter phrases of sounds; those of a batch have about the same length."""
-        phrases = self._random.integers(self.phrases, size=BATCH * BATCHES_A_ROUND // 4)
-        others = self._random.choice(usable, BATCH * BATCHES_A_ROUND * 3 // 4)
+        """Rows `(8, batch)`, a quarter phrases of sounds; those of a batch have about the same length."""
+        count = self._sizes.batch * BATCHES_A_ROUND
+        phrases = self._random.integers(self.phrases, size=count // 4)
+        others = self._random.choice(usable, count * 3 // 4)
         rows = np.concatenate([phrases, others])
         rows = rows[np.argsort(self.lengths[rows])]
-        return self._random.permutation(rows.reshape(BATCHES_A_ROUND, BATCH))
+        return self._random.permutation(rows.reshape(BATCHES_A_ROUND, self._sizes.batch))
 
 
-def align(minutes: float, held_out: int = HELD_OUT_TEXTS, projection_texts: int = 12_000) -> None:
-    """Train body and projection for `minutes`, a quarter on phrases of sounds and the rest on any text.
-
-    `held_out` texts are only measured on; the projection starts from a fit to `projection_texts` texts.
-    """
+def align(minutes: float, sizes: Sizes | None = None) -> None:
+    """Train body and projection for `minutes`, a quarter on phrases of sounds and the rest on any text."""
+    sizes = sizes or Sizes()
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
     tokenizer = Tokenizer.from_file(str(paths.text_folder() / "tokenizer.json"))
-    corpus = Corpus(tokenizer, held_out, random)
+    corpus = Corpus(tokenizer, sizes, random)
     side = TextSide(tokenizer.get_vocab_size())
     if paths.aligned_text().exists():
         side.load_state_dict(load_file(paths.aligned_text()))
     else:
         side.text_model.load_state_dict(load_file(paths.text_folder() / "text.safetensors"))
-        fit_projection(side, corpus, projection_texts, random)
+        fit_projection(side, corpus, sizes, random)
         store(side)
     train(side, corpus, minutes)
 
@@ -128,15 +138,15 @@ def train(side: TextSide, corpus: Corpus, minutes: float) -> None:
     store(side)
 
 
-def fit_projection(side: TextSide, corpus: Corpus, texts: int, random: Random) -> None:
+def fit_projection(side: TextSide, corpus: Corpus, sizes: Sizes, random: Random) -> None:
     """Train the projection alone on the body's outputs: it takes seconds and does most of the alignment."""
-    others = random.choice(len(corpus.encoded) - corpus.phrases, texts)
+    others = random.choice(len(corpus.encoded) - corpus.phrases, sizes.projection_texts)
     rows = np.concatenate([np.arange(corpus.phrases), corpus.phrases + others])
     rows = rows[np.argsort(corpus.lengths[rows])]
     pooled = _pooled(side, corpus, rows)
     centre(side.text_projection, pooled)
     optimiser = torch.optim.Adam(side.text_projection.parameters())
-    steps = 800
+    steps = sizes.projection_steps
     for step in range(steps):
         some = torch.from_numpy(random.integers(len(rows), size=512))
         own = functional.normalize(side.text_projection(pooled[some]), dim=-1)

@@ -11,7 +11,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 PHRASES = ROOT / "training" / "phrases"
-PARAPHRASES = ROOT / "training" / "paraphrases.csv"
 BUNDLED = ROOT / "clapstream" / "clap" / "bundled"
 RATE_HZ = 48_000
 WINDOW_SECONDS = 10

@@ -35,9 +35,9 @@ def display_names() -> dict[str, str]:
     return {label: entry["display"] for label, entry in label_map().items()}
 
 
-def read_paraphrases(path: Path = paths.PARAPHRASES) -> list[tuple[str, str]]:
+def read_paraphrases() -> list[tuple[str, str]]:
     """Paraphrases with their labels."""
-    with path.open(encoding="utf-8", newline="") as stream:
+    with (paths.phrases() / "paraphrases.csv").open(encoding="utf-8", newline="") as stream:
         return [(row["paraphrase"], row["label"]) for row in csv.DictReader(stream)]
 
 

@@ -160,13 +160,13 @@ def background_files(data: Path, kind: Background) -> list[Path]:
     ]
 
 
-def write_scenes(folder: Path) -> None:
+def write_scenes(folder: Path, scenes: int = SCENES) -> None:
     """Write each scene as FLAC, and the truth as `events.csv`."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "events.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "background", "start_seconds", "end_seconds", "label"])
-        for scene in make_scenes():
+        for scene in make_scenes(count=scenes):
             soundfile.write(folder / f"{scene.name}.flac", scene.samples, RATE_HZ)
             for event in scene.events:
                 times = [f"{event.start_seconds:.3f}", f"{event.end_seconds:.3f}"]

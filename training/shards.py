@@ -78,9 +78,8 @@ class Shards:
 def mistaken(label: str, classes: list[str]) -> NDArray[np.float16]:
     """What to subtract from the teacher's logits `(classes,)` of a recording of `label`: those of other labels."""
     meant = {"Speech", "Animal", "Vehicle"}  # somebody may always speak, and much is an animal or an engine
-    meant |= {
-        name for other, names in label_classes().items() if other in confusable_labels()[label] for name in names
-    }
+    confusable = confusable_labels()[label]
+    meant |= {name for other, names in label_classes().items() if other in confusable for name in names}
     others = {names[0] for names in label_classes().values() if names} - meant
     return np.array([MISTAKEN * (name in others) for name in classes], np.float16)
 

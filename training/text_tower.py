@@ -63,7 +63,7 @@ def initial_student(pieces: list[str]) -> ClapTextModel:
     return student
 
 
-def distil(minutes: float, texts: int, held_out: int = HELD_OUT_TEXTS) -> None:
+def distil(minutes: float, texts: int, *, held_out: int = HELD_OUT_TEXTS, batch: int = BATCH) -> None:
     """Train the student on so many texts for `minutes` and store it in the cache, with its tokenizer.
 
     `held_out` texts are not trained on but measured.
@@ -78,7 +78,7 @@ def distil(minutes: float, texts: int, held_out: int = HELD_OUT_TEXTS) -> None:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     encoded = [encoding.ids[:LONGEST_TEXT] for encoding in tokenizer.encode_batch(phrases)]
     student = initial_student(pieces).train()
-    train(student, encoded, targets, random, minutes, held_out)
+    train(student, encoded, targets, random, minutes, held_out, batch)
 
 
 def store(student: ClapTextModel) -> None:
@@ -95,6 +95,7 @@ def train(
     random: np.random.Generator,
     minutes: float,
     held_out_count: int,
+    batch: int,
 ) -> None:
     """Train the pooled output towards the teacher's vector, and cosines within a batch towards the teacher's."""
     optimiser = torch.optim.AdamW(student.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
@@ -105,9 +106,9 @@ def train(
     while (done := (time.monotonic() - began) / 60 / minutes) < 1:
         for group in optimiser.param_groups:
             group["lr"] = RATE * pace(done, step, warm_up=100)
-        pool = random.choice(shuffled, BATCH * 8, replace=False)
+        pool = random.choice(shuffled, batch * 8, replace=False)
         pool = pool[np.argsort(lengths[pool])]  # texts of like length together: little padding
-        for part in random.permutation(pool.reshape(8, BATCH)):
+        for part in random.permutation(pool.reshape(8, batch)):
             ids, mask = pad([encoded[i] for i in part], padding=1)
             with torch.autocast("cpu", torch.bfloat16):
                 pooled = student(ids, attention_mask=mask.long()).pooler_output

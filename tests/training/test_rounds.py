@@ -30,6 +30,7 @@ class Steps:
         self.done.append(said)
         leaves = {
             "bank": "bank/shard",
+            "text": "text/text.safetensors",
             "audio": "audio.pt",
             "align": "text/aligned.safetensors",
             "resume": "audio.pt",

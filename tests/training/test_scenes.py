@@ -195,10 +195,10 @@ class TestFigures:
         assert figures.hours == {"room tone": pytest.approx(1 / 60)}
 
 
-# Made with sed_eval 0.2.1: EventBasedMetrics with t_collar=2.5, percentage_of_length=0.0 and, for the second figure,
-# evaluate_offset=True, on events drawn at random. Another 1,500 such cases gave the same figures when the two were
-# compared. Per case: true events, reported events, F1 of starts, F1 of starts and ends, and by label how many events
-# are true, reported and found (starts).
+# Made with sed_eval 0.2.1: EventBasedMetrics with t_collar=2.5, percentage_of_length=0.0 and, for the second
+# figure, evaluate_offset=True, on events drawn at random; 1,500 such cases gave the same figures as ours. Per case:
+# true events, reported events, F1 of starts, F1 of starts and ends, and for each label how many events are true,
+# reported and found (by their starts).
 RECORDED = [
     (
         "sneeze 5 19; siren 5.25 17.25; drill 5.75 19.5; drill 19.75 28.75; siren 21.75 30; siren 28.25 35.5; "
