@@ -41,14 +41,15 @@ class OpenStream:
 
     def skip(self, window: Window) -> None:
         """Take a window that is certainly nothing."""
-        self._detector.skip(window)
+        self._detector.skip(window.first_sample, window.end_sample)
         self._publish_window(window, gated=True)
 
     def update(self, window: Window, embedded: EmbeddedWindow) -> None:
         """Take what the model made of a window."""
         self.waiting -= 1
         self._inference_ms = embedded.inference_ms
-        self._publish_transitions(self._detector.update(window, embedded.embedding))
+        found = self._detector.update(window.first_sample, window.end_sample, embedded.embedding)
+        self._publish_transitions(found)
         self._publish_window(window, gated=False)
 
     def replace_labels(self, labels: ListenedLabels) -> None:

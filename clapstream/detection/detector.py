@@ -76,18 +76,21 @@ class Detector:
         nothing = self._gate.hear(window.first_sample, window.end_sample, window.newest_hop_first_sample, levels)
         return nothing and self._tracker.idle
 
-    def skip(self, window: Window) -> None:
+    def skip(self, first_sample: int, end_sample: int) -> None:
         """Take a window that `is_nothing` without an embedding: no label is in it."""
-        self._tracker.skip(window.first_sample, window.end_sample)
+        self._tracker.skip(first_sample, end_sample)
 
-    def update(self, window: Window, embedding: Floats) -> list[Transition]:
-        """Score a window by its embedding `(dim,)`, and return the events that start or end with it."""
+    def update(self, first_sample: int, end_sample: int, embedding: Floats) -> list[Transition]:
+        """Score the window `[first_sample, end_sample)` by its embedding `(dim,)`.
+
+        Returns the events that start or end with it. Raises ValueError for a window that does not move forward.
+        """
         scores = self._labels.scorer.score(embedding[None])[0]
-        transitions = self._tracker.update(window.first_sample, window.end_sample, scores.tolist())
+        transitions = self._tracker.update(first_sample, end_sample, scores.tolist())
         self._scores = self._label_scores(scores)
         if self._gate is not None:
             loudest = max((each.score / each.label.start for each in self._scores), default=0.0)
-            self._gate.scored(window.end_sample, loudest)
+            self._gate.scored(end_sample, loudest)
         return transitions
 
     def replace_labels(self, labels: ListenedLabels) -> list[Transition]:

@@ -40,10 +40,16 @@ class LabelEmbedder:
 
     def listened_labels(self, label_set: LabelSet) -> ListenedLabels:
         """The rules and the scorer of a label set; warns of labels that the checkpoint cannot tell apart."""
-        embeddings = embed_label_set(label_set, self._cache, functools.partial(embed_texts, self._source))
-        self._warn_of_collapsed(label_set, embeddings)
-        scorer = Scorer(embeddings.prompts, embeddings.background, self._logit_scale, self._scaling)
-        return ListenedLabels(event_rules(label_set), scorer)
+        self._warn_of_collapsed(label_set, self._embed(label_set))
+        return ListenedLabels(event_rules(label_set), self.scorer(label_set))
+
+    def scorer(self, label_set: LabelSet, scaling: PlattScaling | None = None) -> Scorer:
+        """The scorer of a label set, with the checkpoint's own Platt scaling unless another is given."""
+        embeddings = self._embed(label_set)
+        return Scorer(embeddings.prompts, embeddings.background, self._logit_scale, scaling or self._scaling)
+
+    def _embed(self, label_set: LabelSet) -> LabelEmbeddings:
+        return embed_label_set(label_set, self._cache, functools.partial(embed_texts, self._source))
 
     def _warn_of_collapsed(self, label_set: LabelSet, embeddings: LabelEmbeddings) -> None:
         names = [label.name for label in label_set.labels]

@@ -30,10 +30,14 @@ def windows(seconds: int, samples: Floats | None = None) -> Iterator[Window]:
     return (window for window in windower.push(Block(0, sound)) if not window.partial)
 
 
+def span(window: Window) -> tuple[int, int]:
+    return window.first_sample, window.end_sample
+
+
 def run(detector: Detector, scores: Sequence[Sequence[float]]) -> list[Transition]:
     found: list[Transition] = []
     for window, row in zip(windows(len(scores) + 3), scores, strict=True):
-        found += detector.update(window, np.array(row, np.float32))
+        found += detector.update(*span(window), np.array(row, np.float32))
     return found
 
 
@@ -63,8 +67,8 @@ def test_each_detector_has_labels_of_its_own() -> None:
         for label, prompt in ((DOG, east), (BELL, north))
     )
     (window,) = windows(4)
-    assert [each.label for each in dogs.update(window, east)] == [DOG]
-    assert bells.update(window, east) == []
+    assert [each.label for each in dogs.update(*span(window), east)] == [DOG]
+    assert bells.update(*span(window), east) == []
     assert [each.label for each in bells.scores] == [BELL]
 
 
@@ -74,10 +78,10 @@ def test_labels_change_between_windows() -> None:
     (ended,) = detector.replace_labels(listened([EventRule(BELL)]))
     assert ended.label == DOG
     later = list(windows(6))[1]
-    assert detector.update(later, np.array([0.9], np.float32)) == []
+    assert detector.update(*span(later), np.array([0.9], np.float32)) == []
     assert [each.label for each in detector.scores] == [BELL]
     with pytest.raises(ValueError, match="2 scores for 1 labels"):
-        detector.update(list(windows(7))[2], np.array([0.9, 0.9], np.float32))
+        detector.update(*span(list(windows(7))[2]), np.array([0.9, 0.9], np.float32))
 
 
 def test_the_gate_skips_steady_noise_but_not_while_an_event_goes_on() -> None:
@@ -88,9 +92,9 @@ def test_the_gate_skips_steady_noise_but_not_while_an_event_goes_on() -> None:
         second = window.end_sample // RATE_HZ
         if detector.is_nothing(window):
             skipped.append(second)
-            detector.skip(window)
+            detector.skip(*span(window))
             continue
-        for each in detector.update(window, np.array([0.9 if 100 <= second < 150 else 0.01], np.float32)):
+        for each in detector.update(*span(window), np.array([0.9 if 100 <= second < 150 else 0.01], np.float32)):
             started, ended = (second, 0) if each.end_sample is None else (started, second)
     assert 100 <= started < 130 and ended == 150, "one window is scored every thirty seconds"
     assert any(second < started for second in skipped) and any(second > ended for second in skipped)
@@ -103,4 +107,4 @@ def test_a_label_can_ask_for_every_window() -> None:
     detector = Detector(listened(rules), DetectorRule(WINDOW, HOP, GateRule(3.0, 30 * RATE_HZ)))
     for window in windows(120, noise):
         assert not detector.is_nothing(window)
-        detector.update(window, np.array([0.01, 0.01], np.float32))
+        detector.update(*span(window), np.array([0.01, 0.01], np.float32))
