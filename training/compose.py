@@ -1,20 +1,20 @@
-"""Compose training windows: one to five sounds, changed as life changes them, placed in 10 s or repeat-padded."""
+"""Composes training windows: one to five sounds with random effects, placed in 10 s or in a shorter excerpt."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training import effects, morphs, procedural
 from training.effects import Random, Samples
-from training.paths import FRAMES, RATE_HZ
-from training.prepare import Clip, Clips
+from training.paths import RATE_HZ, WINDOW_SAMPLES
+from training.procedural.weather import drops
+from training.recordings import Recording, Recordings
+from training.window import Window, cut, final_level, place, repeat_events
 
-EXTRA_LABELS = ("children_playing", "street_music")
-MADE_LABELS = {
+PROCEDURAL_LABELS = {
     "siren": "siren",
     "horn": "car_horn",
     "old_telephone": "phone_ringing",
@@ -22,18 +22,17 @@ MADE_LABELS = {
     "shots": "gunshot",
     "tune": "music",
 }
-"""What made sounds may safely be called. The others are named by the teacher alone."""
+"""Procedural sounds that certainly are what a label says. For the others only the teacher's tags count."""
 VOICES = ("speech", "shouting_screaming", "laughter", "crying_baby", "singing", "conversation_crowd")
 MUSIC = ("music", "guitar", "drums", "singing", "piano")
 TRAFFIC = ("car_engine", "truck", "motorcycle", "train", "car_horn", "footsteps")
-BACKDROPS = (
+BACKGROUNDS = (
     "speech", "music", "conversation_crowd", "rain", "wind", "car_engine", "sea_waves", "silence_room_tone",
     "fan_air_conditioner", "white_pink_noise", "bird_chirping", "insects_crickets", "train", "stream_river",
     "footsteps", "keyboard_typing", "airplane", "water_tap_running", "truck", "clock_ticking",
 )  # fmt: skip
-UNDER_COVER = 0.35
-"""Share of rain that falls on something near the microphone: such recordings are few."""
-MOST_EVENTS = 6
+RAIN_ON_SURFACE = 0.35
+"""Share of rain that falls on something near the microphone: there are few such recordings."""
 
 
 @dataclass(slots=True)
@@ -44,52 +43,39 @@ class Sound:
     label: str | None
 
 
-@dataclass(slots=True)
-class Window:
-    """`excerpt` repeat-padded to 10 s is what the model hears; `events`: (label, start, end in s, level in dB)."""
-
-    excerpt: Samples
-    events: list[tuple[str, float, float, float]] = field(default_factory=list)
-
-    def padded(self) -> Samples:
-        """The excerpt as CLAP's `repeatpad` fills 10 s: whole repetitions, then silence."""
-        repeated = np.tile(self.excerpt, FRAMES // len(self.excerpt))
-        return np.pad(repeated, (0, FRAMES - len(repeated)))
-
-
 class Composer:
-    """Draws windows from the labelled clips and the procedural sounds."""
+    """Draws windows from the labelled recordings and the procedural sounds."""
 
-    def __init__(self, clips: Clips, *, held_out_only: bool = False) -> None:
-        self._clips = clips
-        self._groups: dict[str, dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
-        spared = clips.spared()
-        for clip in spared if held_out_only else [clip for clip in clips.clips if clip not in spared]:
-            self._groups[clip.label][clip.group].append(clip)
+    def __init__(self, recordings: Recordings, *, held_out_only: bool = False) -> None:
+        self._recordings = recordings
+        self._groups: dict[str, dict[str, list[Recording]]] = defaultdict(lambda: defaultdict(list))
+        held_out = recordings.held_out()
+        for one in held_out if held_out_only else [one for one in recordings.recordings if one not in held_out]:
+            self._groups[one.label][one.group].append(one)
         self.labels = sorted(self._groups)
         weights = np.array([len(self._groups[label]) ** 0.4 for label in self.labels])
         self._weights = weights / weights.sum()
 
     def _clip(self, random: Random, labels: tuple[str, ...] | None = None) -> tuple[str, Samples]:
-        """A random clip, labels balanced, groups of a label alike."""
+        """A random recording and its label: labels are balanced, groups of a label equally likely."""
         known = [label for label in labels or () if label in self._groups]
         label = known[random.integers(len(known))] if known else random.choice(self.labels, p=self._weights)
         groups = list(self._groups[label].values())
         group = groups[random.integers(len(groups))]
-        samples = self._clips.samples(group[random.integers(len(group))])
-        if label == "rain" and random.random() < UNDER_COVER:
-            samples = under_cover(samples[:FRAMES], random)
+        samples = self._recordings.samples(group[random.integers(len(group))])
+        if label == "rain" and random.random() < RAIN_ON_SURFACE:
+            samples = rain_on_surface(samples[:WINDOW_SAMPLES], random)
         return str(label), samples
 
     def _crowd(self, random: Random) -> Sound:
-        """Many at once: children at play, music in the street, a crowd, traffic."""
+        """Many sounds at once: children playing, music in the street, a crowd, traffic."""
         kind = random.choice(["children_playing", "street_music", "conversation_crowd", "traffic"])
         choice = {
             "children_playing": VOICES,
             "conversation_crowd": ("speech", "speech", "laughter"),
             "traffic": TRAFFIC,
         }
-        mixture = np.zeros(FRAMES, np.float32)
+        mixture = np.zeros(WINDOW_SAMPLES, np.float32)
         if kind == "street_music":
             parts = [(self._clip(random, MUSIC)[1], 0.0)]
             parts += [(self._clip(random, TRAFFIC + VOICES)[1], random.uniform(-25, -5)) for _ in range(3)]
@@ -101,22 +87,23 @@ class Composer:
                 samples = effects.speed(samples, random.uniform(1.15, 1.75))
             elif random.random() < 0.5:
                 samples = effects.speed(samples, random.uniform(0.8, 1.25))
-            place(mixture, effects.to_level(samples[:FRAMES], level - 20), random)
+            place(mixture, effects.to_level(samples[:WINDOW_SAMPLES], level - 20), random)
         mixture = effects.colour(mixture, random, spread_db=3, room=True, narrow=random.random() < 0.3)
-        return Sound(mixture[:FRAMES], None if kind == "traffic" else str(kind))
+        return Sound(mixture[:WINDOW_SAMPLES], None if kind == "traffic" else str(kind))
 
     def sound(self, random: Random, labels: tuple[str, ...] | None = None) -> Sound:
-        """A sound with its own speed, colour, room and faults."""
+        """A sound with random speed, equalisation, reverberation and distortion."""
         draw = random.random()
         if labels is None and draw < 0.08:
             return self._crowd(random)
         if labels is None and draw < 0.30:
             maker, samples = procedural.make(random)
-            label = MADE_LABELS.get(maker)
+            label = PROCEDURAL_LABELS.get(maker)
         else:
             label, samples = self._clip(random, labels)
         if random.random() < 0.22:
-            samples, label = morphs.morph(samples[:FRAMES], self._clip(random)[1][:FRAMES], random), None
+            other = self._clip(random)[1]
+            samples, label = morphs.morph(samples[:WINDOW_SAMPLES], other[:WINDOW_SAMPLES], random), None
         if random.random() < 0.55:
             samples = effects.speed(samples, float(np.exp(np.clip(random.normal(0, 0.2), -0.5, 0.5))))
         if random.random() < 0.7:
@@ -133,16 +120,16 @@ class Composer:
         return Sound(np.ascontiguousarray(samples), label)
 
     def plain_window(self, random: Random) -> Window:
-        """One clip by itself, as people record and collect sounds: whole or 4 to 5 s of it, little changed."""
+        """One recording by itself, as in collections of sounds: whole or 4 to 5 s of it, little changed."""
         label, samples = self._clip(random)
-        samples = samples[:FRAMES]
+        samples = samples[:WINDOW_SAMPLES]
         if random.random() < 0.5:
             samples = cut(samples, int(random.uniform(4, 5) * RATE_HZ), random, shorten=False)
         if random.random() < 0.4:
-            samples = effects.speed(samples, float(random.uniform(0.85, 1.18)))[:FRAMES]
+            samples = effects.speed(samples, float(random.uniform(0.85, 1.18)))[:WINDOW_SAMPLES]
         if random.random() < 0.5:
             samples = effects.colour(samples, random, spread_db=3, room=random.random() < 0.3, narrow=False)[
-                :FRAMES
+                :WINDOW_SAMPLES
             ]
         if random.random() < 0.3:
             floor = effects.tilted_noise(len(samples), random, random.uniform(-8, 0))
@@ -171,7 +158,7 @@ class Composer:
             if sound.label is not None:
                 events.append((sound.label, first / RATE_HZ, last / RATE_HZ, level))
         if random.random() < backdrop:
-            behind = self.sound(random, BACKDROPS if random.random() < 0.7 else None)
+            behind = self.sound(random, BACKGROUNDS if random.random() < 0.7 else None)
             level = -20.0 - random.uniform(3, 30)
             filled = np.resize(effects.fade_ends(behind.samples), len(mixture))
             mixture += effects.to_level(filled, level)
@@ -183,45 +170,9 @@ class Composer:
         return Window(final_level(mixture, random), repeat_events(events, seconds))
 
 
-def under_cover(rain: Samples, random: Random) -> Samples:
-    """Rain as heard in a tent or at a window: with drops on the cloth or the pane, louder or fainter than it."""
-    near = procedural.drops(len(rain) / RATE_HZ, random)
+def rain_on_surface(rain: Samples, random: Random) -> Samples:
+    """Rain with drops on something near, louder or fainter than it, as heard in a tent or behind a window."""
+    near = drops(len(rain) / RATE_HZ, random)
     near = effects.to_level(np.resize(near, len(rain)), effects.level_db(rain) + random.uniform(-8, 10))
-    return rain + near.astype(np.float32)
-
-
-def repeat_events(
-    events: list[tuple[str, float, float, float]], seconds: float
-) -> list[tuple[str, float, float, float]]:
-    """Events of an excerpt of `seconds` once it is repeat-padded: short excerpts are heard from end to end."""
-    repeats = int(10 / seconds)
-    if repeats > 1:
-        events = [(label, 0.0, repeats * seconds, level) for label, _, _, level in events]
-    return sorted(events, key=lambda event: -event[3])[:MOST_EVENTS]
-
-
-def cut(samples: Samples, longest: int, random: Random, *, shorten: bool) -> Samples:
-    """A random stretch of at most `longest` frames, or shorter."""
-    if shorten:
-        longest = min(longest, int(random.uniform(0.8, 6) * RATE_HZ))
-    if len(samples) <= longest:
-        return samples
-    first = random.integers(len(samples) - longest)
-    return samples[first : first + longest]
-
-
-def place(mixture: Samples, samples: Samples, random: Random) -> tuple[int, int]:
-    """Add `samples` to `mixture` at a random offset where it fits; return its first and last frame."""
-    samples = samples[: len(mixture)]
-    first = int(random.integers(len(mixture) - len(samples) + 1))
-    mixture[first : first + len(samples)] += samples
-    return first, first + len(samples)
-
-
-def final_level(mixture: Samples, random: Random) -> NDArray[np.float32]:
-    """Peak between -36 and 0 dBFS; now and then overloaded."""
-    if random.random() < 0.04:
-        mixture = effects.overload(mixture, random)
-    peak = np.max(np.abs(mixture)) + 1e-9
-    target = -float(random.choice([random.uniform(0, 12), random.uniform(0, 36)]))
-    return mixture * np.float32(effects.decibel(target) / peak)
+    both: Samples = rain + near.astype(np.float32)
+    return both

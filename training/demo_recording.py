@@ -1,21 +1,19 @@
 """Makes the recording that `clapstream demo` listens to: a minute in a quiet room, from freely licensed sounds.
 
-    python -m training.demo_recording ../shared/data/open clapstream/demo
-
 Writes `recording.ogg` (Opus) and `ATTRIBUTION.md`. Both are in the repository; run this only to change them.
 """
 
 from __future__ import annotations
 
-import csv
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-RATE_HZ = 48_000
+from training.paths import RATE_HZ
+from training.recordings import read_rows
+
 SECONDS = 75
 ROOM_DB = -32.0
 
@@ -41,10 +39,12 @@ SCENE = (
 )
 
 
-def main(folder: Path, target: Path) -> None:
-    """Mix the scene and write it with its attribution."""
+def make(folder: Path, target: Path) -> None:
+    """Mix the scene of the sounds in `folder` and write it to `target` with its attribution."""
     tone, _ = soundfile.read(folder / ROOM, dtype="float32")
-    mix = np.resize(np.concatenate([tone, tone[::-1]]), SECONDS * RATE_HZ)  # forth and back: no seam
+    mix = np.resize(
+        np.concatenate([tone, tone[::-1]]), SECONDS * RATE_HZ
+    )  # forwards and backwards, so that the loop does not click
     mix *= 10 ** (ROOM_DB / 20) / np.abs(mix).max()
     for placed in SCENE:
         samples, _ = soundfile.read(folder / placed.file, dtype="float32")
@@ -54,23 +54,23 @@ def main(folder: Path, target: Path) -> None:
     with soundfile.SoundFile(
         target / "recording.ogg", "w", RATE_HZ, 1, format="OGG", subtype="OPUS", compression_level=0.9
     ) as writer:
-        for first in range(0, len(mix), RATE_HZ):  # libsndfile's Opus writer wants modest blocks
+        for first in range(0, len(mix), RATE_HZ):  # libsndfile's Opus encoder fails on large blocks
             writer.write(mix[first : first + RATE_HZ])
-    with (folder.with_suffix(".csv")).open(newline="", encoding="utf-8") as handle:
-        rows = {row["file"]: row for row in csv.DictReader(handle)}
+    (target / "ATTRIBUTION.md").write_text(attribution(folder), encoding="utf-8")
+
+
+def attribution(folder: Path) -> str:
+    """A table of the sounds that are used, with sources and licences from the folder's CSV."""
+    rows = {row["file"]: row for row in read_rows(folder.with_suffix(".csv"))}
     lines = [
         f"| {rows[file]['label']} | {rows[file]['source']} | {rows[file]['licence']} |" for file in used_files()
     ]
     header = (
         "# Sounds in recording.ogg\n\nMixed and level-adjusted.\n\n| sound | source | licence |\n|---|---|---|\n"
     )
-    (target / "ATTRIBUTION.md").write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
+    return header + "\n".join(lines) + "\n"
 
 
 def used_files() -> list[str]:
     """Every clip once, in order of appearance."""
     return list(dict.fromkeys([ROOM, *(placed.file for placed in SCENE)]))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What happens to sound on its way to a microphone: distance, rooms, colouring, overload. Seeded, 48 kHz mono."""
+"""What happens to sound on its way to a microphone: distance, reverberation, equalisation, distortion."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from training.paths import RATE_HZ
 
 Samples = NDArray[np.float32]
+Wave = NDArray[np.floating]
+"""Samples in any precision."""
 Random = np.random.Generator
 
 
@@ -34,14 +36,16 @@ def to_level(samples: Samples, target_db: float) -> Samples:
 
 def speed(samples: Samples, ratio: float) -> Samples:
     """Play `ratio` times faster: shorter and higher."""
-    return soxr.resample(samples, RATE_HZ * ratio, RATE_HZ, quality="LQ")
+    faster: Samples = soxr.resample(samples, RATE_HZ * ratio, RATE_HZ, quality="LQ")
+    return faster
 
 
 def random_curve(frequencies: NDArray[np.float32], random: Random, spread_db: float) -> NDArray[np.float32]:
     """A smooth random equaliser: gain factors at `frequencies` (Hz), knots about an octave and a half apart."""
     knots = np.log2(np.array([30, 80, 200, 500, 1200, 3000, 7000, 14000, 24000]))
     gains = random.normal(0, spread_db, len(knots)) + random.normal(0, spread_db / 6) * (knots - 10)
-    return (10 ** (np.interp(np.log2(frequencies + 1), knots, gains) / 20)).astype(np.float32)
+    curve: Samples = (10 ** (np.interp(np.log2(frequencies + 1), knots, gains) / 20)).astype(np.float32)
+    return curve
 
 
 def band_limit(frequencies: NDArray[np.float32], random: Random) -> NDArray[np.float32]:
@@ -52,11 +56,12 @@ def band_limit(frequencies: NDArray[np.float32], random: Random) -> NDArray[np.f
     gains = 1 / (1 + (frequencies / high) ** (2 * order))
     if low:
         gains = gains / (1 + (low / (frequencies + 1)) ** 4)
-    return np.sqrt(gains).astype(np.float32)
+    response: Samples = np.sqrt(gains).astype(np.float32)
+    return response
 
 
 def room_response(random: Random) -> Samples:
-    """A direct path and an exponentially decaying diffuse tail whose treble dies first."""
+    """A room's impulse response: the direct path and a diffuse tail that decays exponentially, treble first."""
     decay_seconds = float(np.exp(random.uniform(np.log(0.1), np.log(1.8))))
     length = int(min(decay_seconds, 1.2) * RATE_HZ)
     time = np.arange(length, dtype=np.float32) / RATE_HZ
@@ -83,20 +88,24 @@ def colour(samples: Samples, random: Random, *, spread_db: float, room: bool, na
         spectrum *= random_curve(frequencies, random, spread_db)
     if narrow:
         spectrum *= band_limit(frequencies, random)
-    return scipy.fft.irfft(spectrum, size)[:length].astype(np.float32)
+    changed: Samples = scipy.fft.irfft(spectrum, size)[:length].astype(np.float32)
+    return changed
 
 
 def overload(samples: Samples, random: Random) -> Samples:
-    """A microphone or codec driven too hard or too coarsely."""
+    """Clipping, saturation or coarse quantisation, as by a microphone or a codec."""
     peak = float(np.max(np.abs(samples))) + 1e-9
     kind = random.integers(3)
     if kind == 0:
         drive = random.uniform(1.5, 8)
-        return np.clip(samples * drive, -peak, peak) / np.float32(drive**0.5)
+        clipped: Samples = np.clip(samples * drive, -peak, peak) / np.float32(drive**0.5)
+        return clipped
     if kind == 1:
-        return np.tanh(samples / peak * random.uniform(1, 6)).astype(np.float32) * np.float32(peak)
+        saturated: Samples = np.tanh(samples / peak * random.uniform(1, 6)).astype(np.float32) * np.float32(peak)
+        return saturated
     steps = 2 ** random.integers(6, 10)
-    return np.round(samples / peak * steps).astype(np.float32) * np.float32(peak / steps)
+    quantised: Samples = np.round(samples / peak * steps).astype(np.float32) * np.float32(peak / steps)
+    return quantised
 
 
 def fade_ends(samples: Samples, seconds: float = 0.005) -> Samples:
@@ -117,4 +126,5 @@ def tilted_noise(count: int, random: Random, decibel_per_octave: float) -> Sampl
     frequencies = np.linspace(0, RATE_HZ / 2, len(spectrum), dtype=np.float32)
     spectrum *= (np.maximum(frequencies, 20) / 1000) ** np.float32(decibel_per_octave / 6.02)
     noise = scipy.fft.irfft(spectrum, size)[:count].astype(np.float32)
-    return noise / np.float32(np.std(noise) + 1e-9)
+    unit: Samples = noise / np.float32(np.std(noise) + 1e-9)
+    return unit

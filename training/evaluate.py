@@ -1,23 +1,25 @@
-"""Figures on the validation list, and on the recordings of open/ that training left out, beside the teacher's."""
+"""Figures on the validation list and on the held-out recordings of open/, by `clapstream eval`'s code."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from clapstream.clap.model import ClapModel
-from training.compose import Window
-from training.features import log_mel
-from training.paths import CACHE, FRAMES
-from training.prepare import Clips
-from training.text_tower import pad
+from clapstream.evaluation.clips import LabelledClip
+from clapstream.evaluation.embedder import ClapEmbedder, Embedder
+from clapstream.evaluation.metrics import average_precision, confusion, top1
+from clapstream.evaluation.zero_shot import evaluate_clips
+from training import paths
+from training.paths import WINDOW_SAMPLES
+from training.recordings import read, read_table
+from training.split import held_out
 from training.texts import label_classes, label_phrases
 from training.yamnet import Yamnet, class_names
+
+Floats = NDArray[np.float32]
 
 STREET = {
     "fan_air_conditioner": "air conditioner",
@@ -31,7 +33,7 @@ STREET = {
     "siren": "siren",
     "music": "street music",
 }
-"""Ten street sounds, asked for in the words of a public benchmark, and the nearest labels there are here."""
+"""Ten street sounds in the words of a public benchmark, by the nearest labels there are here."""
 EVERYDAY = {
     "dog_barking": "dog",
     "rooster": "rooster",
@@ -47,96 +49,65 @@ EVERYDAY = {
 """The same for ten everyday sounds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
-    """Recordings to judge: features, the teacher's mean probabilities, true labels."""
-
-    mels: NDArray[np.float16]
-    teacher: NDArray[np.float32]
-    labels: list[str]
-
-
-def load(name: str) -> Set:
-    """Features of `validation`, or of what was held out of `open`; computed once."""
-    path = CACHE / f"evaluation_{name}.npz"
-    clips = Clips(name)
-    chosen = clips.clips if name == "validation" else clips.spared()
-    if not path.exists():
-        teacher, mels, heard = Yamnet(), [], []
-        for clip in chosen:
-            samples = clips.samples(clip)[:FRAMES]
-            mels.append(log_mel(Window(samples).padded()).astype(np.float16))
-            heard.append((1 / (1 + np.exp(-teacher(samples).logits.clip(-30, 30)))).mean(0))
-        np.savez(path, mels=np.stack(mels), teacher=np.stack(heard))
-    stored = np.load(path)
-    return Set(stored["mels"], stored["teacher"], [clip.label for clip in chosen])
-
-
-def embed_sounds(model: ClapModel, mels: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Unit embeddings of features `(windows, 1001, 64)`."""
-    parts = []
-    with torch.inference_mode():
-        for first in range(0, len(mels), 32):
-            part = torch.from_numpy(mels[first : first + 32].astype(np.float32))[:, None]
-            parts.append(model.get_audio_features(part).numpy())
-    return np.concatenate(parts)
-
-
-def embed_texts(model: ClapModel, folder: Path, texts: list[str]) -> NDArray[np.float32]:
-    """Unit embeddings of texts."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    ids, mask = pad([encoding.ids for encoding in tokenizer.encode_batch(texts)], padding=1)
-    with torch.inference_mode():
-        return model.get_text_features(ids, mask.long()).numpy()
-
-
-def top1(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[float, float]:
-    """Share of rows whose highest score is the true one, over all rows and averaged over the labels."""
-    right = scores.argmax(1) == truth
-    return float(right.mean()), float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))
-
-
-def mean_average_precision(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Average precision of each label's ranking of the rows, averaged over the labels."""
-    found = []
-    for label in np.unique(truth):
-        hits = (truth == label)[np.argsort(-scores[:, label], kind="stable")]
-        found.append(float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean()))
-    return float(np.mean(found))
-
-
-def judge(sounds: Set, embedded: NDArray[np.float32], model: ClapModel, folder: Path, names: dict[str, str]) -> str:
-    """A line of figures for the recordings whose label is in `names` (label to the words it is asked for).
-
-    `embedded` `(recordings, dim)` are the unit embeddings of all of them.
-    """
-    labels = [label for label in names if label in set(sounds.labels)]
-    rows = [row for row, label in enumerate(sounds.labels) if label in labels]
-    truth = np.array([labels.index(sounds.labels[row]) for row in rows])
-    texts = embed_texts(model, folder, [f"This is a sound of {names[label]}." for label in labels])
-    own = embedded[rows] @ texts.T
-    index = {name: number for number, name in enumerate(class_names())}
-    teacher = np.zeros_like(own)
-    for column, label in enumerate(labels):
-        if label_classes()[label]:
-            teacher[:, column] = sounds.teacher[rows, index[label_classes()[label][0]]]
-    shown = []
-    for who, scores in (("clapstream", own), ("YAMNet", teacher)):
-        overall, balanced = top1(scores, truth)
-        shown.append(
-            f"{who} top-1 {overall:.3f} balanced {balanced:.3f} mAP {mean_average_precision(scores, truth):.3f}"
-        )
-    return f"{len(rows)} clips, {len(labels)} labels: " + "; ".join(shown)
-
-
 def report(folder: Path) -> str:
     """All figures for the checkpoint in `folder`."""
-    model = ClapModel.from_pretrained(folder).prepare_for_inference()
+    embedder = ClapEmbedder(str(folder))
     everything = {label: phrases[0] for label, phrases in label_phrases().items()}
     lines = []
     for name, shown in (("validation", "validation"), ("open", "open, held out")):
-        sounds = load(name)
-        embedded = embed_sounds(model, sounds.mels)
-        for which, names in (("", everything), (", street", STREET), (", everyday", EVERYDAY)):
-            lines.append(f"{shown}{which}: {judge(sounds, embedded, model, folder, names)}")
+        clips = labelled_clips(name)
+        teacher = teacher_probabilities(name, clips)
+        for which, words in (("", everything), (", street", STREET), (", everyday", EVERYDAY)):
+            lines.append(f"{shown}{which}: {compare(clips, teacher, words, embedder)}")
     return "\n".join(lines)
+
+
+def labelled_clips(name: str) -> list[LabelledClip]:
+    """All recordings of `validation`, or the held-out ones of `open`."""
+    rows = read_table(name)
+    if name != "validation":
+        kept = held_out((row["label"], row["group"]) for row in rows)
+        rows = [row for row in rows if (row["label"], row["group"]) in kept]
+    return [LabelledClip(paths.data() / name / row["file"], row["label"]) for row in rows]
+
+
+def teacher_probabilities(name: str, clips: list[LabelledClip]) -> Floats:
+    """YAMNet's mean probabilities `(clips, classes)`; computed once."""
+    path = paths.cache() / f"teacher_{name}.npy"
+    if not path.exists():
+        teacher = Yamnet()
+        heard = [teacher(read(clip.path)[:WINDOW_SAMPLES]).logits.clip(-30, 30) for clip in clips]
+        np.save(path, np.stack([(1 / (1 + np.exp(-logits))).mean(0) for logits in heard]))
+    stored: Floats = np.load(path)
+    return stored
+
+
+def compare(clips: list[LabelledClip], teacher: Floats, words: dict[str, str], embedder: Embedder) -> str:
+    """A line of figures for the clips whose label is in `words` (label to the words it is asked for)."""
+    labels = [label for label in words if label in {clip.label for clip in clips}]
+    rows = [row for row, clip in enumerate(clips) if clip.label in labels]
+    asked = [replace(clips[row], label=words[clips[row].label]) for row in rows]
+    evaluation = evaluate_clips(asked, embedder)
+    balanced = float(np.mean([figures.recall for figures in evaluation.labels]))
+    own = f"top-1 {evaluation.top1:.3f} balanced {balanced:.3f} mAP {evaluation.mean_average_precision:.3f}"
+    truth = np.array([labels.index(clips[row].label) for row in rows])
+    scores = label_scores(teacher[rows], labels)
+    return f"{len(rows)} clips, {len(labels)} labels: clapstream {own}; YAMNet {teacher_figures(scores, truth)}"
+
+
+def label_scores(teacher: Floats, labels: list[str]) -> Floats:
+    """YAMNet's score `(clips, labels)` of each label: that of the first class it implies, 0 if it implies none."""
+    index = {name: number for number, name in enumerate(class_names())}
+    scores = np.zeros((len(teacher), len(labels)), np.float32)
+    for column, label in enumerate(labels):
+        if label_classes()[label]:
+            scores[:, column] = teacher[:, index[label_classes()[label][0]]]
+    return scores
+
+
+def teacher_figures(scores: Floats, truth: NDArray[np.int64]) -> str:
+    """Top-1, mean recall over the labels and mean average precision of scores `(clips, labels)`."""
+    counts = confusion(scores.argmax(axis=1), truth, scores.shape[1])
+    balanced = float(np.mean(np.diag(counts) / counts.sum(axis=1)))
+    precision = np.mean([average_precision(scores[:, label], truth == label) for label in range(scores.shape[1])])
+    return f"top-1 {top1(scores, truth):.3f} balanced {balanced:.3f} mAP {precision:.3f}"

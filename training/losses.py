@@ -1,4 +1,4 @@
-"""What the audio tower is judged by: the teacher's opinion and true labels, by text embeddings and by heads."""
+"""The audio tower's loss: against the teacher's tags and true labels, by text embeddings and by heads."""
 
 from __future__ import annotations
 
@@ -49,15 +49,16 @@ def choice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy against `target` made a distribution; windows with little in it count less."""
     mass = target.sum(1, keepdim=True)
     share = target / mass.clamp(min=1e-6)
-    return -(mass.clamp(max=1)[:, 0] * (share * functional.log_softmax(logits, dim=1)).sum(1)).mean()
+    loss: Tensor = -(mass.clamp(max=1)[:, 0] * (share * functional.log_softmax(logits, dim=1)).sum(1)).mean()
+    return loss
 
 
 WEIGHTS = {
     "window": 0.5, "tokens": 0.4, "ranking": 0.5, "labels": 0.7, "embedding": 1.5,
     "head_window": 0.7, "head_tokens": 1.0, "head_labels": 0.5,
-    "alike": 0.0,  # mean cosine between windows: only to be seen, 1 is a collapse
+    "alike": 0.0,  # mean cosine between windows: only for the log, 1 is a collapse
 }  # fmt: skip
-"""The heads are thrown away: plain classifiers teach the tower fast, the text space needs good features first."""
+"""The heads are not kept: plain classifiers train the tower fast, the text space needs good features first."""
 
 
 class LossLog:
@@ -67,11 +68,11 @@ class LossLog:
         self._steps: list[list[float]] = []
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Take down one step."""
+        """Record one step."""
         self._steps.append([float(terms[key].detach()) for key in WEIGHTS])
 
     def line(self) -> str:
-        """The means, and begin anew."""
+        """The means of the terms; forgets the steps."""
         means = [sum(values) / len(values) for values in zip(*self._steps, strict=True)]
         self._steps.clear()
         return " ".join(f"{key} {mean:.3f}" for key, mean in zip(WEIGHTS, means, strict=True))

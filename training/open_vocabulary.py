@@ -1,29 +1,21 @@
-"""Does the vocabulary stay open? How often a wording that training never saw ranks its sound first among 30 labels.
+"""Measures the open vocabulary: how often a text that training never saw is closest to its sound among 30 labels.
 
-    python -m training.open_vocabulary --checkpoint bundled
-
-For each row of `paraphrases.csv` the paraphrase takes the place of its label's name among the 30 labels of the
-list, and every validation clip of that label is asked which of the 30 is closest. Texts are put as the daemon puts
-a bare label name.
+For each row of `paraphrases.csv` the paraphrase replaces its label's name among the 30 labels of the list, and for
+every validation clip of that label the closest of the 30 is found. Texts are put into the templates of the daemon.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from clapstream.evaluation.clips import LabelledClip, read_clips
 from clapstream.evaluation.embedder import ClapEmbedder, Embedder, Floats, embed_clips
 from clapstream.inference.text_embeddings import TEMPLATES
-from training.paths import DATA, PHRASES, ROOT
-
-PARAPHRASES = ROOT / "training" / "paraphrases.csv"
+from training import paths
+from training.phrase_files import display_names, read_paraphrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +27,6 @@ class ParaphraseFigures:
     clips: int
     first: int
     by_name: int
-
-
-def read_paraphrases(path: Path = PARAPHRASES) -> list[tuple[str, str]]:
-    """Paraphrases with their labels."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [(row["paraphrase"], row["label"]) for row in csv.DictReader(stream)]
-
-
-def display_names() -> dict[str, str]:
-    """How each label of the data is written out."""
-    entries = yaml.safe_load((PHRASES / "label_map.yaml").read_text(encoding="utf-8"))
-    return {label: entry["display"] for label, entry in entries.items()}
 
 
 def measure(
@@ -99,14 +79,7 @@ def render(figures: Sequence[ParaphraseFigures]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Print the figures of a checkpoint."""
-    parser = argparse.ArgumentParser(prog="python -m training.open_vocabulary", description=__doc__)
-    parser.add_argument("--checkpoint", default="bundled", help="bundled, a directory or a hub id")
-    options = parser.parse_args()
-    clips = read_clips(DATA / "validation.csv", DATA / "validation")
-    print(render(measure(read_paraphrases(), display_names(), clips, ClapEmbedder(options.checkpoint))))
-
-
-if __name__ == "__main__":
-    main()
+def report(checkpoint: str) -> str:
+    """The figures of a checkpoint: `bundled`, a directory or a hub id."""
+    clips = read_clips(paths.data() / "validation.csv", paths.data() / "validation")
+    return render(measure(read_paraphrases(), display_names(), clips, ClapEmbedder(checkpoint)))

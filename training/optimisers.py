@@ -1,4 +1,4 @@
-"""How the student is stepped: Muon for the tower's matrices, dealt out to the workers, and AdamW for all else."""
+"""The student's optimisers: Muon for the tower's matrices, shared between the workers, and AdamW for all else."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Optimiser:
 
     def __init__(self, student: Student, worker: int) -> None:
         self._student = student
-        self._shares = matrix_shares(student)
+        self._shares = matrix_shares(student, workers.count())
         self.adam = make_adam(student)
-        # Its momentum, some 20 steps long, is never stored: each worker has that of its own share only.
+        # Its momentum, some 20 steps long, is not stored: each worker has only that of its own share.
         self._muon = torch.optim.Muon(
             self._shares[worker],
             lr=MATRIX_RATE,
@@ -31,13 +31,13 @@ class Optimiser:
         )
 
     def step(self, pace: float) -> None:
-        """Step by the gradients that all workers have agreed on, at `pace` 0..1 of the full rates."""
+        """Step by the averaged gradients, at `pace` 0..1 of the full rates."""
         for group in self.adam.param_groups:
             group["lr"] = group["pace"] * RATE * pace
         self._muon.param_groups[0]["lr"] = MATRIX_RATE * pace
         nn.utils.clip_grad_norm_(self._student.parameters(), 2.0)
         self.adam.step()
-        self._muon.step()
+        self._muon.step()  # type: ignore[no-untyped-call]
         for owner, share in enumerate(self._shares):
             workers.send(share, owner)
 
@@ -48,11 +48,11 @@ def is_tower_matrix(name: str, value: Tensor) -> bool:
     return kept and value.ndim == 2
 
 
-def matrix_shares(student: Student) -> list[list[nn.Parameter]]:
-    """The tower's matrices dealt out to the workers, so that each has about as much to orthogonalise."""
+def matrix_shares(student: Student, count: int) -> list[list[nn.Parameter]]:
+    """The tower's matrices in `count` shares that take about equally long to orthogonalise."""
     matrices = [value for name, value in student.named_parameters() if is_tower_matrix(name, value)]
-    shares: list[list[nn.Parameter]] = [[] for _ in range(workers.COUNT)]
-    work = [0] * workers.COUNT
+    shares: list[list[nn.Parameter]] = [[] for _ in range(count)]
+    work = [0] * count
     for value in sorted(matrices, key=lambda value: -value.numel() * min(value.shape)):
         least = work.index(min(work))
         shares[least].append(value)

@@ -1,7 +1,7 @@
-"""Every step in order, in rounds: each goes on from the checkpoint of the one before, with a bank of its own.
+"""Every step in order, in rounds: each resumes from the checkpoint of the one before, with a bank of its own.
 
-One round gave a top-1 of 0.641 on the validation list, two 0.701, three 0.718, four 0.732: starting anew at full
-step size on windows that were never seen, and keeping a share of the weights from before.
+One round gave a top-1 of 0.641 on the validation list, two 0.701, three 0.718, four 0.732: each round starts
+at the full step size on windows that were never seen, and keeps a share of the weights from before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from training.paths import ALIGNED_TEXT, AUDIO_STATE, CACHE
+from training import paths
 
 
 class Round(NamedTuple):
@@ -27,12 +27,12 @@ Step = Callable[..., None]
 
 
 def every_round(step: Step, folder: Path) -> None:
-    """Make the checkpoint in `folder`; an interrupted run goes on with what the cache holds."""
+    """Make the checkpoint in `folder`; an interrupted run continues with what is in the cache."""
     last = len(ROUNDS) - 1
     for number in range(last):
         if not checkpoint(number).exists():
             train(step, number)
-            hand_on(step, number)
+            finish_round(step, number)
     train(step, last)
     step("export", folder=folder, kept=ROUNDS[last].kept)
     step("calibrate", folder=folder)
@@ -40,8 +40,8 @@ def every_round(step: Step, folder: Path) -> None:
 
 
 def checkpoint(number: int) -> Path:
-    """Where the next round finds what round `number` (from 0) came to. While it is not there the round goes on."""
-    return CACHE / f"round-{number}"
+    """The checkpoint of round `number` (from 0); it is missing until the round has ended."""
+    return paths.cache() / f"round-{number}"
 
 
 def train(step: Step, number: int) -> None:
@@ -50,18 +50,18 @@ def train(step: Step, number: int) -> None:
         for name in ("bank", "text", "audio", "align"):
             step(name)
         return
-    # The numbers of its shards begin behind those of the rounds before: its windows are others.
+    # Its shards have numbers of their own, so that its windows differ from those of the rounds before.
     step("bank", first=sum(each.shards for each in ROUNDS[:number]), shards=ROUNDS[number].shards)
-    if not AUDIO_STATE.exists():
-        ALIGNED_TEXT.unlink(missing_ok=True)  # the last round's, or that of a `take-up` that was interrupted
-        step("take-up", folder=checkpoint(number - 1))
+    if not paths.audio_state().exists():
+        paths.aligned_text().unlink(missing_ok=True)  # of the last round, or of a `resume` that was interrupted
+        step("resume", folder=checkpoint(number - 1))
     step("audio")
 
 
-def hand_on(step: Step, number: int) -> None:
-    """Leave the round's checkpoint in the cache, and empty that for the next round."""
+def finish_round(step: Step, number: int) -> None:
+    """Store the round's checkpoint in the cache, and delete the rest for the next round."""
     part = checkpoint(number).with_suffix(".part")
     step("export", folder=part, kept=ROUNDS[number].kept)
-    shutil.rmtree(CACHE / "bank")
-    AUDIO_STATE.unlink()
+    shutil.rmtree(paths.cache() / "bank")
+    paths.audio_state().unlink()
     part.rename(checkpoint(number))

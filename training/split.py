@@ -1,4 +1,4 @@
-"""Which recordings training never hears: they are there to judge by, and to calibrate on."""
+"""Which recordings are held out: training never uses them, evaluation and calibration do."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 ENOUGH_GROUPS = 5
-"""Labels with fewer groups of recordings are trained on whole."""
+"""Labels with fewer groups of recordings are used for training as a whole."""
 
 
-def held_out(group: str) -> bool:
-    """Whether this group of recordings is kept from training, if its label has enough: about one in sixteen."""
+def is_held_out(group: str) -> bool:
+    """Whether this group of recordings is held out, if its label has enough groups: about one in sixteen."""
     return sum(group.encode()) % 16 == 3
 
 
-def spared(labelled: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Of the pairs of a recording's label and group those that training never hears."""
+def held_out(labelled: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Of pairs (label, group) of recordings those that are held out."""
     groups: dict[str, set[str]] = defaultdict(set)
     for label, group in labelled:
         groups[label].add(group)
@@ -24,5 +24,5 @@ def spared(labelled: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         for label, known in groups.items()
         if len(known) >= ENOUGH_GROUPS
         for group in known
-        if held_out(group)
+        if is_held_out(group)
     }

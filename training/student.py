@@ -1,4 +1,4 @@
-"""The network that is trained: the checkpoint's geometry, heads that only training needs, and how it begins."""
+"""The network that is trained: the audio tower, heads that only training needs, and their initial values."""
 
 from __future__ import annotations
 
@@ -11,49 +11,37 @@ from torch.nn import functional
 
 from clapstream.clap.audio import ClapAudioModel
 from clapstream.clap.audio_encoder import ClapAudioEncoder
-from clapstream.clap.config import ClapAudioConfig, ClapConfig
 from clapstream.clap.projection import ClapProjectionLayer
-from training.batches import TEACHER_DIRECTIONS, Bank
-from training.text_tower import text_config
-from training.vocabulary import Phrases
-from training.yamnet import class_names
+from training.batches import TEACHER_DIRECTIONS, Batches
+from training.geometry import audio_config
+from training.vocabulary import Vocabulary
 
 SEED = 7
+FIRST_WINDOWS = 384
+"""Windows from which the start is computed."""
 DROP_PATH = 0.1
 """Of the last block's branches in training, rising from none in the first block (Huang et al. 2016)."""
 AUDIO_SIDE = ("audio_model.", "audio_projection.")
-"""How the names of what a checkpoint keeps of the student begin."""
-
-
-def model_config(drop_path: float = 0.0) -> ClapConfig:
-    """Geometry of the whole checkpoint: overlapping patches, three stages, a last grid of 4 x 4.
-
-    A stage of patches at a stride of 8 would cost a third of the time and gave nothing that 128 wide patches lack.
-    """
-    audio = ClapAudioConfig(
-        patch_size=24, patch_stride=[16, 16], patch_embeds_hidden_size=128, depths=[2, 4, 1],
-        num_attention_heads=[4, 8, 16], num_hidden_layers=3, window_size=4, hidden_size=512, projection_dim=512,
-        hidden_dropout_prob=0.0, drop_path_rate=drop_path,
-    )  # fmt: skip
-    return ClapConfig(text_config=text_config().to_dict(), audio_config=audio.to_dict(), projection_dim=512)
+"""Prefixes of the names of those parameters of the student that a checkpoint keeps."""
 
 
 class Student(nn.Module):
     """What is trained: the audio tower, its projection, and what only training needs."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, targets: int, classes: int) -> None:
+        """`targets` counts the classes and the labels, `classes` the teacher's classes alone."""
         super().__init__()
-        config = model_config(DROP_PATH)
-        self.audio_model = ClapAudioModel(config.audio_config)
-        self.audio_projection = ClapProjectionLayer(config.audio_config)
+        config = audio_config(DROP_PATH)
+        self.audio_model = ClapAudioModel(config)
+        self.audio_projection = ClapProjectionLayer(config)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(20.0)))
         self.bias = nn.Parameter(torch.tensor(-5.0))
-        self.class_bias = nn.Parameter(torch.zeros(classes))
-        self.token_bias = nn.Parameter(torch.zeros(classes))
-        hidden = config.audio_config.hidden_size
+        self.class_bias = nn.Parameter(torch.zeros(targets))
+        self.token_bias = nn.Parameter(torch.zeros(targets))
+        hidden = config.hidden_size
         self.teacher_embedding = nn.Linear(hidden, TEACHER_DIRECTIONS)
-        self.window_head = nn.Linear(hidden, classes)
-        self.token_head = nn.Linear(hidden, len(class_names()))
+        self.window_head = nn.Linear(hidden, targets)
+        self.token_head = nn.Linear(hidden, classes)
 
     def embed_audio(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Unit embeddings `(batch, 17, 512)` of windows and their tokens, and what they are projected from."""
@@ -64,37 +52,38 @@ class Student(nn.Module):
         return embedded, both
 
 
-def fresh(phrases: Phrases, bank: Bank) -> Student:
-    """A student of all classes and labels before its first step."""
-    student = Student(len(phrases.classes) + len(phrases.labels)).train()
-    begin(student, bank)
+def initial_student(vocabulary: Vocabulary, batches: Batches, windows: int = FIRST_WINDOWS) -> Student:
+    """A student of all classes and labels before its first step, see `initialise`."""
+    student = Student(len(vocabulary.classes) + len(vocabulary.labels), len(vocabulary.classes)).train()
+    initialise(student, batches, windows)
     return student
 
 
 @torch.no_grad()
-def begin(student: Student, bank: Bank) -> None:
-    """Set what can be known before the first step, so that no step is spent on it.
+def initialise(student: Student, batches: Batches, windows: int) -> None:
+    """Set what can be computed from so many windows before the first step, so that no step is spent on it.
 
     The mel statistics; matrices to the size that suits their width; the projection centred, because the cosine of
     two outputs of a fresh ReLU layer is 0.97 whatever went in; biases to how often each class is heard.
     """
     norm = student.audio_model.audio_encoder.batch_norm
-    norm.running_mean.copy_(bank.mel_mean)
-    norm.running_var.copy_(bank.mel_variance)
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(batches.mel_mean)
+    norm.running_var.copy_(batches.mel_variance)
     norm.requires_grad_(False).eval()  # fixed from here on: nothing is gained by learning it, and time is lost
     for name, module in student.audio_model.named_modules():
         if isinstance(module, nn.Linear):
             shrink = 0.25 if "output" in name else 0.7  # the ends of residual branches start small
             nn.init.trunc_normal_(module.weight, std=shrink / module.in_features**0.5)
-    batches = [bank.batch(np.random.default_rng((SEED, 0, index)), 32) for index in range(12)]
-    spread_patches(student.audio_model.audio_encoder, torch.cat([batch["mel"] for batch in batches]))
-    out = student.audio_model(batches[0]["mel"])
+    first = [batches.batch(np.random.default_rng((SEED, 0, index)), 32) for index in range(windows // 32)]
+    spread_patches(student.audio_model.audio_encoder, torch.cat([batch["mel"] for batch in first]))
+    out = student.audio_model(first[0]["mel"])
     tokens = out.last_hidden_state.flatten(2).transpose(1, 2).flatten(0, 1)
     centre(student.audio_projection, torch.cat([out.pooler_output, tokens]))
-    classes = batches[0]["tokens"].shape[-1]
-    often = torch.cat([batch["window"] for batch in batches]).mean(0)
+    classes = first[0]["tokens"].shape[-1]
+    often = torch.cat([batch["window"] for batch in first]).mean(0)
     student.class_bias.copy_(torch.logit(often.clamp(1e-4, 0.5)) - student.bias)
-    often = torch.cat([batch["tokens"] for batch in batches]).mean((0, 1))
+    often = torch.cat([batch["tokens"] for batch in first]).mean((0, 1))
     student.token_bias[:classes].copy_(torch.logit(often.clamp(1e-4, 0.5)) - student.bias)
     for head, bias in (
         (student.window_head, student.class_bias),
@@ -112,6 +101,7 @@ def spread_patches(encoder: ClapAudioEncoder, mel: Tensor) -> None:
     """
     proj = encoder.patch_embed.proj
     images = encoder.fold(encoder.normalise(mel))
+    assert not isinstance(proj.padding, str) and proj.bias is not None
     patches = functional.unfold(images, proj.kernel_size, padding=proj.padding, stride=proj.stride)
     patches = patches.transpose(1, 2).flatten(0, 1)
     mean = patches.mean(0)
@@ -124,6 +114,7 @@ def spread_patches(encoder: ClapAudioEncoder, mel: Tensor) -> None:
     proj.bias.copy_(-filters @ mean)
 
 
+@torch.no_grad()
 def centre(projection: ClapProjectionLayer, inputs: Tensor) -> None:
     """Make both layers of a projection orthogonal, and their outputs for `inputs` zero on average."""
     nn.init.orthogonal_(projection.linear1.weight, gain=float(1 / inputs.std(0).square().mean().sqrt()))

@@ -1,12 +1,12 @@
 """The space that sounds and texts share: the sentence encoder's vectors, centred, partly whitened, then fixed.
 
-A text projection that learns beside the audio tower collapses: most pairs of a window and a class do not match, and
-making all texts alike and all windows their opposite is the cheapest way to say so. Fixed targets cannot. Whitening
-takes away what all texts about sounds have in common, which else would fill most of every cosine.
+A text projection that is trained together with the audio tower collapses: most pairs of a window and a class do not
+match, and the loss falls fastest if all texts become alike and all windows their opposite. Fixed targets cannot
+collapse. Whitening removes what all texts about sounds have in common, which would dominate every cosine.
 
-Most of what a text says is not about its sound. Wordings that no phrase has lay with a cosine of 0.2 to the name of
-their sound: nearest to it in three of four cases, and yet beaten by every wrong name. `Meaning` keeps the part that
-the known phrases of sounds share.
+Most of what a text says is not about its sound. Texts that are no known phrase had a cosine of 0.2 with the name of
+their sound: closer to it than to other such texts in three of four cases, but less than every wrong name. `Meaning`
+keeps the part that the known phrases of sounds share.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class TextSpace:
 
 
 class Meaning:
-    """The map from embeddings of texts to what they mean as sounds: the classes whose phrases lie near.
+    """The map from embeddings of texts to what they mean as sounds: the classes whose phrases are close.
 
     A text becomes mostly the mean of the classes, weighted by how near each of their phrases is (one read of a
     modern Hopfield network, Ramsauer et al. 2020, equation 3, whose stored patterns are the phrases).
@@ -57,7 +57,7 @@ class Meaning:
     def __call__(self, texts: Tensor) -> Tensor:
         """Unit embeddings `(texts, 512)` of unit embeddings `(texts, 512)`."""
         parts = []
-        for part in texts.split(4096):
+        for part in torch.split(texts, 4096):
             near = (NEARNESS * part @ self._keys.T).softmax(-1)
             sound = functional.normalize(near @ self._values, dim=-1)
             parts.append(functional.normalize((1 - MEANING) * part + MEANING * sound, dim=-1))

@@ -1,4 +1,4 @@
-"""Every phrase of every class and label, and its place in the space that sounds and texts share."""
+"""Every phrase of every class and label, and its embedding in the space that sounds and texts share."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.paths import CACHE
+from training import paths
+from training.sentence_encoder import teacher_embeddings
 from training.text_space import Meaning, TextSpace
-from training.text_tower import teacher_embeddings
 from training.texts import class_phrases, label_phrases
 from training.yamnet import class_names
 
 MEANT = 0.5
-"""Share of steps in which texts lie where the text tower will put them, see `text_space.Meaning`."""
+"""Share of steps that use the embeddings that the text tower will have, see `text_space.Meaning`."""
 
 
-class Phrases:
-    """Embeddings of every phrase of every class, with and without template."""
+class Vocabulary:
+    """Embeddings of every phrase of every class and label, with and without template."""
 
     def __init__(self) -> None:
         self.labels = sorted(label_phrases())
         self.classes = class_names()
         listed = [class_phrases()[name] for name in self.classes] + [label_phrases()[name] for name in self.labels]
-        texts, self._spans = [], []
+        texts: list[str] = []
+        self._spans: list[tuple[int, int]] = []
         for phrases in listed:
             first = len(texts)
             for phrase in phrases:
@@ -44,18 +45,15 @@ class Phrases:
         embeddings = self.meant if random.random() < MEANT else self.embeddings
         return embeddings[[int(random.integers(first, last)) for first, last in self._spans]]
 
-    def plain(self) -> Tensor:
-        """Embeddings of "This is a sound of <name>."."""
-        return self.embeddings[[first + 1 for first, _ in self._spans]]
-
 
 def phrase_vectors(texts: list[str]) -> Tensor:
     """The sentence encoder's unit vectors `(texts, 384)`; computed once."""
-    path = CACHE / "phrase_targets.pt"
+    path = paths.cache() / "phrase_targets.pt"
     if path.exists():
         stored, found = torch.load(path)
         if stored == texts:
-            return found
+            known: Tensor = found
+            return known
     found = teacher_embeddings(texts).float()
     torch.save((texts, found), path)
     return found

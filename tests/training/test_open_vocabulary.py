@@ -9,7 +9,8 @@ import numpy as np
 import soundfile
 
 from clapstream.evaluation.clips import LabelledClip
-from training.open_vocabulary import Floats, display_names, measure, read_paraphrases, render
+from training.open_vocabulary import Floats, measure, render
+from training.phrase_files import display_names, read_paraphrases
 
 MEANINGS = {"dog barking": 0, "puppy yapping": 0, "rain": 1, "a dog in the rain": 1}
 

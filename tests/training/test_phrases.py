@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PHRASES = ROOT / "training" / "phrases"
-PARAPHRASES = ROOT / "training" / "paraphrases.csv"
+PARAPHRASES = PHRASES / "paraphrases.csv"
 DATA = ROOT.parent / "shared" / "data"
 
 WORD = r"[a-z']+"

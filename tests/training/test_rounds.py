@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training import rounds
+from training import paths, rounds
 from training.__main__ import budgeted
 
 
@@ -20,31 +20,36 @@ class Steps:
 
     def __call__(self, name: str, **options: Any) -> None:
         said = " ".join([name, *(f"{key}={getattr(value, 'name', value)}" for key, value in options.items())])
-        if name == "take-up" and (self.cache / "aligned").exists():
+        if name == "resume" and paths.aligned_text().exists():
             raise FileExistsError
         if said == self.fails_at:
-            if name == "take-up":
-                (self.cache / "aligned").touch()
+            if name == "resume":
+                paths.text_folder().mkdir(exist_ok=True)
+                paths.aligned_text().touch()
             raise KeyboardInterrupt
         self.done.append(said)
-        leaves = {"bank": "bank/shard", "audio": "audio.pt", "align": "aligned", "take-up": "audio.pt"}
+        leaves = {
+            "bank": "bank/shard",
+            "text": "text/text.safetensors",
+            "audio": "audio.pt",
+            "align": "text/aligned.safetensors",
+            "resume": "audio.pt",
+        }
         left = self.cache / leaves[name] if name in leaves else options.get("folder", self.cache) / name
         left.parent.mkdir(parents=True, exist_ok=True)
         left.write_text(said)
 
 
 FIRST = ["bank", "text", "audio", "align", "export folder=round-0.part kept=0.0"]
-SECOND = ["bank first=60 shards=60", "take-up folder=round-0", "audio", "export folder=round-1.part kept=0.2"]
-THIRD = ["bank first=120 shards=60", "take-up folder=round-1", "audio", "export folder=round-2.part kept=0.65"]
-FOURTH = ["bank first=180 shards=120", "take-up folder=round-2", "audio"]
+SECOND = ["bank first=60 shards=60", "resume folder=round-0", "audio", "export folder=round-1.part kept=0.2"]
+THIRD = ["bank first=120 shards=60", "resume folder=round-1", "audio", "export folder=round-2.part kept=0.65"]
+FOURTH = ["bank first=180 shards=120", "resume folder=round-2", "audio"]
 END = ["export folder=out kept=0.5", "calibrate folder=out", "card folder=out"]
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(rounds, "CACHE", tmp_path)
-    monkeypatch.setattr(rounds, "AUDIO_STATE", tmp_path / "audio.pt")
-    monkeypatch.setattr(rounds, "ALIGNED_TEXT", tmp_path / "aligned")
+    monkeypatch.setenv("TRAINING_CACHE", str(tmp_path))
     return tmp_path
 
 
@@ -54,15 +59,15 @@ def test_each_round_begins_with_the_checkpoint_before_it_and_none_of_its_windows
     assert steps.done == FIRST + SECOND + THIRD + FOURTH + END
     assert (cache / "bank" / "shard").read_text() == "bank first=180 shards=120"
     assert all((cache / f"round-{number}" / "export").exists() for number in range(3))
-    assert not (cache / "aligned").exists()  # `take-up` puts it there, and refuses one that is there
+    assert not paths.aligned_text().exists()  # `resume` writes it, and refuses to overwrite one
 
 
 @pytest.mark.parametrize(
     ("at", "then"),
     [
         ("align", FIRST + SECOND + THIRD + FOURTH + END),
-        ("take-up folder=round-0", SECOND + THIRD + FOURTH + END),
-        ("take-up folder=round-2", FOURTH + END),
+        ("resume folder=round-0", SECOND + THIRD + FOURTH + END),
+        ("resume folder=round-2", FOURTH + END),
         ("export folder=round-1.part kept=0.2", [SECOND[0], *SECOND[2:], *THIRD, *FOURTH, *END]),
         ("export folder=out kept=0.5", [FOURTH[0], FOURTH[2], *END]),
     ],

@@ -11,11 +11,13 @@ import pytest
 for package in ("inflect", "onnx", "onnxruntime", "soxr", "transformers"):
     pytest.importorskip(package, reason=f"{package} is only needed to train: training/requirements.txt")
 
-from training import wordnet
+from training.wordnet import WordNet, parse
 
 pytestmark = pytest.mark.skipif(
     not Path("/usr/share/wordnet/data.noun").exists(), reason="needs Debian's wordnet-base, as training does"
 )
+
+WORDNET = WordNet()
 
 VERB_LINE = (
     "01047763 32 v 01 bark 0 006 @ 00983842 v 0000 + 07376621 n 0101 + 09839515 n 0101 + 02084732 n 0104 "
@@ -25,11 +27,11 @@ VERB_LINE = (
 
 def exchanged(word: str) -> set[str | None]:
     random = np.random.default_rng(1)
-    return {wordnet.exchange(word, random) for _ in range(200)}
+    return {WORDNET.exchange(word, random) for _ in range(200)}
 
 
 def test_an_entry_has_its_words_gloss_and_neighbours_of_meaning() -> None:
-    entry = wordnet.parse(VERB_LINE)
+    entry = parse(VERB_LINE)
     assert entry.words == ("bark",)
     assert entry.gloss == "make barking sounds"
     assert entry.near == (("v", "00983842"), ("v", "01047969"), ("v", "01048189"))  # not the derived nouns
