@@ -6,6 +6,7 @@ import csv
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -114,7 +115,7 @@ def write_audio_teacher(folder: Path) -> None:
         writer.writerow(["index", "mid", "display_name"])
         writer.writerows([number, f"/m/{number}", name] for number, name in enumerate(CLASSES))
     weights = np.random.default_rng(1).normal(0, 0.05, (1024, len(CLASSES))).astype(np.float32)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "scale": np.array(0.1, np.float32),
         "zero": np.array(0, np.int8),
         "shape": np.array([1, 1024], np.int64),
