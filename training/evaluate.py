@@ -77,7 +77,6 @@ def teacher_probabilities(name: str, clips: list[LabelledClip]) -> Floats:
     if not path.exists():
         teacher = Yamnet()
         heard = [teacher(read(clip.path)[:WINDOW_SAMPLES]).logits.clip(-30, 30) for clip in clips]
-        paths.cache().mkdir(parents=True, exist_ok=True)
         np.save(path, np.stack([(1 / (1 + np.exp(-logits))).mean(0) for logits in heard]))
     stored: Floats = np.load(path)
     return stored

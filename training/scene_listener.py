@@ -61,9 +61,7 @@ class SceneListener:
 
 def detect_events(labels: LabelSet, scorer: Scorer, heard: HeardScene) -> list[SceneEvent]:
     """The events of one scene, by the daemon's own detector."""
-    rule = DetectorRule(
-        window_samples=heard.spans[0][1] - heard.spans[0][0], hop_samples=1
-    )  # without a gate unused
+    rule = DetectorRule(window_samples=heard.spans[0][1] - heard.spans[0][0], hop_samples=1)  # only a gate asks
     detector = Detector(ListenedLabels(event_rules(labels), scorer), rule)
     transitions = []
     for (first, end), embedding in zip(heard.spans, heard.embeddings, strict=True):

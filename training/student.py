@@ -114,6 +114,7 @@ def spread_patches(encoder: ClapAudioEncoder, mel: Tensor) -> None:
     proj.bias.copy_(-filters @ mean)
 
 
+@torch.no_grad()
 def centre(projection: ClapProjectionLayer, inputs: Tensor) -> None:
     """Make both layers of a projection orthogonal, and their outputs for `inputs` zero on average."""
     nn.init.orthogonal_(projection.linear1.weight, gain=float(1 / inputs.std(0).square().mean().sqrt()))

@@ -57,6 +57,7 @@ def float_graph() -> Path:
         model = onnx.load(str(next(Path(folder).rglob("*.onnx"))))
     _remove_rounding(model.graph)
     onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     onnx.save(model, str(part))
     part.rename(path)
