@@ -31,13 +31,13 @@ def count_or(name: str, value: object, default: int) -> int:
 
 
 def round_up(length: int, pad_to_multiple_of: int | None) -> int:
-    """The next multiple of `pad_to_multiple_of`, if that is given; TypeError or ValueError for no whole number."""
+    """The length, or the next multiple of `pad_to_multiple_of`, which must be a positive whole number or None."""
     multiple = count_or("pad_to_multiple_of", pad_to_multiple_of, 1)
     return -(-length // multiple) * multiple
 
 
 def require_number(name: str, value: object, least: float) -> None:
-    """Raise TypeError or ValueError naming an argument that is no finite number of at least `least`."""
+    """Raise TypeError or ValueError naming an argument that is not a finite number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {value!r} ({type(value).__name__})")
     if not least <= float(value) < float("inf"):
@@ -47,7 +47,7 @@ def require_number(name: str, value: object, least: float) -> None:
 def refuse_by_name(
     arguments: Mapping[str, object], reasons: Mapping[str, str], error: type[Exception] = TypeError
 ) -> None:
-    """Raise an error for the first argument that says something and has a reason to be refused."""
+    """Raise an error for the first argument that is set and has a reason to be refused."""
     for name, reason in reasons.items():
         value = arguments.get(name)
         if value is not None and value is not False and value != () and value != [] and value != {}:

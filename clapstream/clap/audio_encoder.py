@@ -91,7 +91,7 @@ class ClapAudioEncoder(Preparable):
         return cast(Tensor, functional_call(norm, widened, features.to(wide))).transpose(1, 3)
 
     def fold(self, spectrograms: Tensor) -> Tensor:
-        """Stretch in time to fill the square, cut into pieces of time and stack those, each with all frequencies.
+        """Stretch in time to fill the square, cut into pieces of time and stack them, each with all frequencies.
 
         `(batch, views, frames, mels)` -> `(batch, views, spec_size, spec_size)`, rows being frequencies.
 
@@ -131,13 +131,13 @@ def stage_grids(first: tuple[int, int], stages: int) -> list[tuple[int, int]]:
 
 
 def bands_of(height: int, freq_ratio: int) -> int:
-    """Frequency bands in the last stage's map: its rows over the pieces stacked there; one if that is no band."""
+    """Frequency bands in the last stage's map: its rows over the pieces stacked there, as in transformers."""
     bands = max(1, height // freq_ratio)
     return bands if height % bands == 0 else 1
 
 
 def check_geometry(config: ClapAudioConfig) -> None:
-    """Raise ValueError, naming the fields, for a configuration that describes no tower."""
+    """Raise ValueError, naming the fields, for a configuration that does not describe a tower."""
     if config.enable_fusion and config.fusion_type not in FUSION_TYPES:
         raise ValueError(f"fusion_type must be one of {FUSION_TYPES}, not {config.fusion_type!r}")
     if len(config.stage_heads) < len(config.depths):

@@ -83,7 +83,7 @@ class AutoModel(Auto):
         `options` are those of `check_options`, or go to the constructor.
 
         Raises:
-            TypeError: a configuration of another kind, or an option that makes no sense for CLAP.
+            TypeError: a configuration of another kind, or an option that is not supported.
         """
         if type(config) not in MODELS:
             raise TypeError(f"config must be one of CLAP's configurations, not {type(config).__name__}")

@@ -51,7 +51,7 @@ class BatchFeature(dict[str, Any]):
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the tensors, and convert the floating-point ones, in place; arguments as of `torch.Tensor.to`.
 
-        Entries that are no tensors stay as they are.
+        Other entries stay as they are.
         """
         if args and (isinstance(args[0], bool) or not isinstance(args[0], DESTINATIONS)):
             raise TypeError(f"to takes a device, a dtype or both, not {args[0]!r}")
@@ -95,7 +95,7 @@ def convert(name: str, value: Any, tensor_type: str) -> Any:
         array = as_ragged(value) if tensor_type == "np" and is_ragged(value) else np.asarray(value)
         return array if tensor_type == "np" else torch.from_numpy(array)
     except (ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{name}: rows of different lengths make no tensor; pad them ({error})") from error
+        raise ValueError(f"{name}: rows of different lengths cannot form a tensor; pad them ({error})") from error
 
 
 def is_ragged(value: Any) -> bool:

@@ -31,7 +31,7 @@ REFUSED_FIELDS = {
     "pruned_heads": "torch.nn.utils.prune prunes a loaded model",
     "quantization_config": "only floating-point weights are loaded",
 }
-"""Fields that transformers' configurations have for all models, and why they must say nothing here."""
+"""Fields that transformers' configurations have for all models, and why they must not be set here."""
 
 REFUSED_IN_SAVING = {
     "push_to_hub": "upload the directory with huggingface_hub",
@@ -121,13 +121,13 @@ class PretrainedModel(WordEmbeddings, Generic[Config]):
 
         Weights are converted to `dtype` (`torch_dtype` before transformers 4.56), by default the configuration's
         and float32 if that says nothing; "auto" then is how they are stored. `state_dict` takes the place of the
-        file. `device_map` names one device. With `output_loading_info` missing and superfluous keys are no errors,
+        file. `device_map` names one device. With `output_loading_info` missing and unexpected keys are not errors,
         and the second of two results tells them; `ignore_mismatched_sizes` initialises what has another shape.
         `options` are those of `SourceOptions`, fields of the configuration to set, or go to the constructor.
 
         Raises:
             CheckpointError: a file is missing, damaged or does not fit; the message names the file and the key.
-            TypeError: an option that makes no sense for CLAP; the message names it.
+            TypeError: an option that is not supported; the message names it.
             RuntimeError: the default device is "meta", which holds no weights.
         """
         where, rest = split_options(check_options(options))
@@ -190,7 +190,7 @@ class PretrainedModel(WordEmbeddings, Generic[Config]):
         main one of several processes writes.
 
         Raises:
-            TypeError: an option that makes no sense here; the message names it.
+            TypeError: an option that is not supported; the message names it.
         """
         refuse_by_name(options, REFUSED_IN_SAVING)
         refuse_unknown(options, REFUSED_IN_SAVING)
@@ -207,7 +207,7 @@ class PretrainedModel(WordEmbeddings, Generic[Config]):
 
 
 def checkpoint_source(name: Any, where: SourceOptions) -> CheckpointSource:
-    """Where a checkpoint is; TypeError for what is no name, None above all."""
+    """Where a checkpoint is; TypeError for a value that cannot be a name, such as None."""
     return CheckpointSource(name, **where)
 
 

@@ -1,4 +1,4 @@
-"""Tells a checkpoint that cannot tell the user's labels apart."""
+"""Finds labels that a checkpoint cannot tell apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 def collapsed_pairs(
     embeddings: Tensor, names: Sequence[str], threshold: float = 0.95
 ) -> list[tuple[str, str, float]]:
-    """Pairs of names whose embeddings `(names, dim)` have a cosine above `threshold`, the most alike first.
+    """Pairs of names whose embeddings `(names, dim)` have a cosine above `threshold`, the most similar first.
 
     A working text tower keeps unrelated texts well apart (0.18 on average for laion/clap-htsat-unfused); one whose
     training collapsed maps every text to nearly the same place. The third value is the cosine, at most 1.

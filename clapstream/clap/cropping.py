@@ -35,5 +35,5 @@ def fuse(spectrogram: Tensor, frames: int, generator: RandomGenerator) -> Tensor
 
 
 def pick(starts: NDArray[np.intp], generator: RandomGenerator) -> int:
-    """One of a third's possible starts; the sound's first if it has none (barely longer than a window)."""
+    """A random start within a third of the sound; 0 where the third has none (the sound is barely too long)."""
     return int(starts[generator.choice(len(starts))]) if len(starts) else 0

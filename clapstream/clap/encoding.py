@@ -56,7 +56,7 @@ def truncate(parts: Sequence[Encoding], room: int, strategy: bool | str, side: s
 
 
 def longest_first(first: int, second: int, room: int) -> list[int]:
-    """Lengths of two texts of which the longer gives way until both fit, as in the `tokenizers` library."""
+    """Lengths of two texts after cutting the longer one until both fit, as in the `tokenizers` library."""
     shorter, longer = sorted((first, second))
     longer = shorter if shorter > room else max(shorter, room - shorter)
     if shorter + longer > room:
@@ -84,7 +84,7 @@ def pack(rows: list[Any], return_tensors: str | None, single: bool) -> Any:
         return rows[0] if single else rows
     lengths = {len(row) for row in rows}
     if len(lengths) > 1:
-        raise ValueError("texts of different lengths make no tensor; ask for padding=True")
+        raise ValueError("texts of different lengths cannot form a tensor; set padding=True")
     array = np.array(rows, dtype=np.int64) if any(lengths) else np.zeros((len(rows), 0), np.int64)
     return torch.from_numpy(array) if return_tensors == "pt" else array
 

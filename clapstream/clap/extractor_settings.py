@@ -159,7 +159,7 @@ def check_settings(
     frequency_min: float,
     frequency_max: float,
 ) -> None:
-    """Raise TypeError or ValueError, naming the setting, for values that make no spectrogram."""
+    """Raise TypeError or ValueError, naming the setting, for values from which no spectrogram can be computed."""
     require_count("feature_size", feature_size)
     require_count("sampling_rate", sampling_rate)
     require_count("hop_length", hop_length)

@@ -57,7 +57,7 @@ class ClapFeatureExtractor(ExtractorSettings):
 
         Raises:
             ValueError: another sampling rate, sound that is empty or not mono, an argument outside its choices.
-            TypeError: something that is no audio, or an argument of a wrong type.
+            TypeError: something that is not audio, or an argument of a wrong type.
         """
         truncation = self.truncation if truncation is None else truncation
         padding = self.padding if padding is None or padding is True else padding or "pad"

@@ -57,7 +57,7 @@ class GradientCheckpointing(nn.Module):
             stack.checkpoint_options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep all activations again."""
+        """Keep all activations."""
         for stack in self._stacks():
             stack.gradient_checkpointing = False
 

@@ -29,7 +29,7 @@ class HubUnreachableError(CheckpointError):
 
 
 class SourceOptions(TypedDict, total=False):
-    """Where and how to look for a hub id; without meaning for a directory. Names as in transformers."""
+    """Where and how to look for a hub id; ignored for a directory. Names as in transformers."""
 
     revision: str | None  # branch, tag or commit
     cache_dir: str | PathLike[str] | None
@@ -40,18 +40,18 @@ class SourceOptions(TypedDict, total=False):
 
 
 REFUSED = {
-    "return_unused_kwargs": "what is no known setting is kept as one",
+    "return_unused_kwargs": "unknown settings are kept",
     "proxies": "set HTTPS_PROXY in the environment instead",
     "mirror": "set HF_ENDPOINT in the environment instead",
 }
-"""Arguments of transformers' `from_pretrained` that make no sense here, and why."""
+"""Arguments of transformers' `from_pretrained` that are not supported, and why."""
 
 WITHOUT_EFFECT = ("resume_download", "trust_remote_code", "_from_auto", "_commit_hash")
 """Downloads are always resumed, and no code of a checkpoint is ever run."""
 
 
 def split_options(arguments: Mapping[str, Any]) -> tuple[SourceOptions, dict[str, Any]]:
-    """What of a call's arguments says where to look, and the rest; TypeError for what is refused by name."""
+    """Split a call's arguments into those that say where to look and the rest; TypeError for refused ones."""
     refuse_by_name(arguments, REFUSED)
     arguments = {
         "token" if name == "use_auth_token" else name: value
@@ -76,7 +76,7 @@ class CheckpointSource:
     subfolder: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no name of a checkpoint, saying what to give instead.
+        """Refuse a value that cannot name a checkpoint, saying what to give instead.
 
         Raises:
             TypeError: something else than text or a path.
@@ -150,7 +150,7 @@ class CheckpointSource:
             from huggingface_hub import errors, hf_hub_download
         except ImportError as error:
             raise CheckpointError(
-                f"{name}: is no directory; as a hub id it needs huggingface_hub (pip install clapstream[hub])"
+                f"{name}: is not a directory; as a hub id it needs huggingface_hub (pip install clapstream[hub])"
             ) from error
         try:
             path = hf_hub_download(
@@ -187,7 +187,7 @@ class CheckpointSource:
             case errors.GatedRepoError():
                 return "its owner must grant access first; then give a token"
             case errors.RepositoryNotFoundError():
-                return "is no directory, and the hub has none of that name, or a private one"
+                return "is not a directory, and the hub has no such repository, or it is private"
             case errors.RevisionNotFoundError():
                 return f"has no revision {self.revision!r}"
             case _:

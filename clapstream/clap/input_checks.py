@@ -10,7 +10,7 @@ from clapstream.clap.tracing import is_tracing
 
 
 def check_tensor(name: str, value: object, axes: tuple[str, ...]) -> None:
-    """Raise TypeError or ValueError, naming the argument and its axes, for what is no tensor with so many axes."""
+    """Raise TypeError or ValueError, naming the argument and its axes, unless it is a tensor with those axes."""
     if is_tracing():
         return
     expected = f"{name} must be a tensor ({', '.join(axes)})"
@@ -22,12 +22,12 @@ def check_tensor(name: str, value: object, axes: tuple[str, ...]) -> None:
 
 
 def check_features(features: object) -> None:
-    """Raise TypeError or ValueError for what is no batch of spectrograms."""
+    """Raise TypeError or ValueError unless it is a batch of spectrograms."""
     check_tensor("input_features", features, ("batch", "views", "frames", "mels"))
 
 
 def check_ids(input_ids: object) -> None:
-    """Raise TypeError or ValueError for what is no batch of token ids; None is left to the caller."""
+    """Raise TypeError or ValueError unless it is a batch of token ids or None."""
     if input_ids is not None:
         check_tensor("input_ids", input_ids, ("batch", "tokens"))
 

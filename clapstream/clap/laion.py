@@ -52,7 +52,7 @@ UNUSED = (
 """What LAION's files hold beyond the model, by how it begins."""
 
 HEAD_SIZE = 64
-"""Width of RoBERTa's attention heads, which no shape tells."""
+"""Width of RoBERTa's attention heads, which no tensor's shape shows."""
 
 SCALAR = np.float64(0).__reduce__()[0]
 HARMLESS: list[Any] = [
@@ -72,7 +72,7 @@ def from_laion(
     `config` is needed only where `infer_config` guesses wrong. A fused model needs features of a fused extractor.
 
     Raises:
-        CheckpointError: the file is damaged, holds another kind of model, or a key is missing or superfluous.
+        CheckpointError: the file is damaged, holds another kind of model, or a key is missing or unexpected.
     """
     path = Path(path)
     state = read(path)

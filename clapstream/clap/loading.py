@@ -45,7 +45,7 @@ class KeyMatch(NamedTuple):
 
     keys: dict[str, str]
     missing: list[str]
-    superfluous: list[str]
+    unexpected: list[str]
 
 
 class Mismatch(NamedTuple):
@@ -60,7 +60,7 @@ class LoadingReport(NamedTuple):
     """What could not be loaded: the model's names, stored keys, and tensors of other shapes."""
 
     missing: list[str]
-    superfluous: list[str]
+    unexpected: list[str]
     mismatched: list[Mismatch]
 
     @property
@@ -72,7 +72,7 @@ class LoadingReport(NamedTuple):
         """By the names that transformers gives them."""
         return {
             "missing_keys": self.missing,
-            "unexpected_keys": self.superfluous,
+            "unexpected_keys": self.unexpected,
             "mismatched_keys": [tuple(mismatch) for mismatch in self.mismatched],
             "error_msgs": [],
         }
@@ -88,11 +88,11 @@ def load(
 ) -> LoadingReport:
     """Copy a checkpoint's tensors into a model, one at a time, converting them to the model's precision.
 
-    `subtree` is the model's prefix in a whole CLAP's checkpoint. `lenient` only reports missing and superfluous
+    `subtree` is the model's prefix in a whole CLAP's checkpoint. `lenient` only reports missing and unexpected
     keys, `ignore_mismatched_sizes` only reports tensors of other shapes, with a warning.
 
     Raises:
-        CheckpointError: a key is missing, superfluous, of the wrong shape or of another kind of number.
+        CheckpointError: a key is missing, unexpected, of the wrong shape or of another kind of number.
     """
     state = model.state_dict()
     if lenient:
@@ -114,7 +114,7 @@ def load(
             if tensor.is_floating_point() != state[name].is_floating_point():
                 raise CheckpointError(f"{weights.path(key)}: {key} holds {tensor.dtype}, not {state[name].dtype}")
             state[name].copy_(tensor)
-    return LoadingReport(match.missing, match.superfluous, mismatched)
+    return LoadingReport(match.missing, match.unexpected, mismatched)
 
 
 def fill(model: nn.Module, names: Iterable[str], build: Callable[[], nn.Module]) -> None:
@@ -135,13 +135,13 @@ def compare_keys(names: Iterable[str], stored: Iterable[str], subtree: str) -> K
     keys = {name: subtree + name for name in names if subtree + name in stored or not name.endswith(CONSTANTS)}
     own_parts = {part for part in PARTS if any(key.startswith(part) for key in keys.values())}
     others = tuple(part for part in PARTS if part not in own_parts)
-    superfluous = sorted(
+    unexpected = sorted(
         key
         for key in stored - set(keys.values())
         if not key.startswith(others) and not key.endswith((*CONSTANTS, *UNUSED))
     )
     found = {name: key for name, key in keys.items() if key in stored}
-    return KeyMatch(found, [name for name in keys if name not in found], superfluous)
+    return KeyMatch(found, [name for name in keys if name not in found], unexpected)
 
 
 def match_keys(names: Iterable[str], stored: Iterable[str], subtree: str, location: Path) -> dict[str, str]:
@@ -155,8 +155,8 @@ def match_keys(names: Iterable[str], stored: Iterable[str], subtree: str, locati
     if match.missing:
         prefix = subtree if any(subtree and key.startswith(subtree) for key in stored) else ""
         raise CheckpointError(f"{location}: has no {shorten(sorted(prefix + name for name in match.missing))}")
-    if match.superfluous:
-        raise CheckpointError(f"{location}: has keys that this model has not: {shorten(match.superfluous)}")
+    if match.unexpected:
+        raise CheckpointError(f"{location}: has keys that this model does not have: {shorten(match.unexpected)}")
     return match.keys
 
 

@@ -29,7 +29,7 @@ REFUSED = {
     "tp_size": ONE_DEVICE,
     "device_mesh": ONE_DEVICE,
 }
-"""Arguments of transformers that make no sense here, and why."""
+"""Arguments of transformers that are not supported, and why."""
 
 WITHOUT_EFFECT = ("low_cpu_mem_usage", "weights_only", "_fast_init")
 """Weights are always read one at a time, and pickles without running their code."""
@@ -42,8 +42,8 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options without those that change nothing here.
 
     Raises:
-        TypeError: one that makes no sense for CLAP; the message names it.
-        ValueError: an `attn_implementation` that there is not.
+        TypeError: one that is not supported; the message names it.
+        ValueError: an unknown `attn_implementation`.
     """
     refuse_by_name(options, REFUSED)
     require_one_of("attn_implementation", options.get("attn_implementation"), (None, "eager", "sdpa"))
@@ -78,7 +78,7 @@ def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
         return torch.float32
     parsed = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     if not isinstance(parsed, torch.dtype) or not parsed.is_floating_point:
-        raise ValueError(f"dtype {dtype!r} is no floating-point type of torch")
+        raise ValueError(f"dtype {dtype!r} is not a floating-point type of torch")
     return parsed
 
 
@@ -100,7 +100,7 @@ def choose_device(device_map: Any) -> torch.device | None:
     try:
         device = torch.device(device_map)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device_map={device_map!r} is no device: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"device_map={device_map!r} is not a device: {str(error).splitlines()[0]}") from error
     if device.type == "meta":
         raise ValueError("device_map='meta' has no memory for weights; build the model under torch.device('meta')")
     return device

@@ -24,7 +24,7 @@ FRAMES_AT_ONCE = 128
 """On the CPU so many frames and their spectra stay in the cache: a 10 s window takes two thirds of the time."""
 
 FRAMES_AT_ONCE_ON_GPU = 1 << 15
-"""Enough to keep a GPU busy, in less than a gigabyte: a batch of 64 windows has twice as many."""
+"""Enough to keep a GPU busy, in less than a gigabyte: a batch of 64 windows has twice as many frames."""
 
 
 def mel_filters(

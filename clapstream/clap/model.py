@@ -78,7 +78,7 @@ class ClapModel(SegmentFeatures, PretrainedModel[ClapConfig]):
             TypeError: an `attention_mask` was given; sounds have none.
         """
         if attention_mask is not None:
-            raise TypeError("attention_mask: without meaning for sounds, which all have the same length")
+            raise TypeError("attention_mask has no meaning for sounds, which all have the same length")
         encoded = self.audio_model(input_features, is_longer, return_dict=True)
         return functional.normalize(self.audio_projection(encoded.pooler_output), dim=-1)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class InferenceOnlyError(RuntimeError):
-    """What was asked for needs a model that was not prepared for inference."""
+    """A model prepared for inference was asked for something that only a plain one can do."""
 
     def __init__(self, what: str) -> None:
         super().__init__(

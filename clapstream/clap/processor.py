@@ -120,7 +120,7 @@ class ClapProcessor:
 
 
 def split(arguments: Mapping[str, Any], *, with_texts: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What of a call's further arguments belongs to the texts and what to the sounds; TypeError for the rest."""
+    """Split a call's further arguments into those for texts and those for sounds; TypeError for unknown ones."""
     for_sounds = {
         name: value
         for name, value in arguments.items()

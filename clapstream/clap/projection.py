@@ -23,7 +23,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 def identity(x: Tensor) -> Tensor:
-    """What came in."""
+    """The input, unchanged."""
     return x
 
 

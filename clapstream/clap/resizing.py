@@ -33,7 +33,7 @@ class WordEmbeddings(Preparable, GradientCheckpointing):
         """Give the text tower room for so many tokens (`len(tokenizer)`) and return its word embeddings.
 
         Raises:
-            TypeError: a model without a text tower, or no whole number.
+            TypeError: a model without a text tower, or a value that is not a whole number.
             ValueError: too few tokens.
             InferenceOnlyError: the model was prepared for inference.
         """

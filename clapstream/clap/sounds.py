@@ -37,8 +37,8 @@ def read_sounds(raw_speech: Any, device: torch.device | str | None, shortest: in
     """The single sounds in double precision, `(samples,)` each; `shortest` is the least for rows of a 2-D array.
 
     Raises:
-        TypeError: something that is no audio: a path, a dictionary, text, None.
-        ValueError: sound that is empty, not mono, or of numbers that are no samples.
+        TypeError: something that is not audio: a path, a dictionary, text, None.
+        ValueError: sound that is empty, not mono, or of numbers that are not samples.
     """
     clips = [as_clip(clip) for clip in split_sounds(raw_speech, shortest)]
     warn_of_levels(clips)
@@ -72,7 +72,7 @@ def split_sounds(raw_speech: Any, shortest: int) -> list[Any]:
 
 
 def refuse_other_types(value: Any) -> None:
-    """Raise TypeError for what is no audio, saying what to give instead."""
+    """Raise TypeError for a value that cannot be audio, saying what to give instead."""
     if isinstance(value, (str, bytes, bytearray, PathLike)):
         hint = "read the file first: audio, sampling_rate = soundfile.read(path)"
     elif isinstance(value, Mapping):

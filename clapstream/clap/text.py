@@ -23,7 +23,7 @@ DECODER_ARGUMENTS = (
     "past_key_values",
     "use_cache",
 )
-"""In transformers' signature, but without meaning for an encoder (or, head_mask, gone from it)."""
+"""In transformers' signature, but meaningless for an encoder; transformers 5 has removed head_mask."""
 
 
 class ClapTextModel(PretrainedModel[ClapTextConfig]):
@@ -162,8 +162,8 @@ def mask_to_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def refuse_decoder_arguments(arguments: dict[str, Any]) -> None:
-    """Raise TypeError for arguments that nobody knows, and for those of a decoder that say something."""
+    """Raise TypeError for unknown arguments, and for those of a decoder that are set."""
     said = [name for name, value in arguments.items() if value is not None and value is not False]
     refuse_unknown(arguments, DECODER_ARGUMENTS)
     if said:
-        raise TypeError(f"{', '.join(said)}: without meaning here, the text tower is an encoder")
+        raise TypeError(f"{', '.join(said)}: not supported, the text tower is an encoder")

@@ -23,7 +23,7 @@ def read_texts(text: Any, text_pair: Any = None, *, is_split_into_words: bool = 
     A list's entry may be a pair of texts itself. With `is_split_into_words` a list of words is one text.
 
     Raises:
-        TypeError: something that is no text, or one text where the other argument has several.
+        TypeError: something that is not text, or one text where the other argument has several.
         ValueError: as many second texts as first ones are asked for.
     """
     firsts, single = split_texts("text", text, is_split_into_words)

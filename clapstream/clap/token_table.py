@@ -109,7 +109,7 @@ class TokenTable:
     def decode(
         self, token_ids: int | Ids, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
     ) -> str:
-        """The text of one row of token ids; TypeError or ValueError for what is none."""
+        """The text of one row of token ids; TypeError or ValueError for anything else."""
         ids = np.atleast_1d(np.asarray(token_ids.cpu() if isinstance(token_ids, Tensor) else token_ids))
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise TypeError("token_ids must be one row of whole numbers; batch_decode takes several rows")
@@ -157,7 +157,7 @@ class TokenTable:
         """Give roles (`pad_token` and so on) to tokens, new ones if need be; how many of them are new.
 
         Raises:
-            ValueError: a role that there is not.
+            ValueError: an unknown role.
         """
         added = 0
         for role, token in special_tokens_dict.items():

@@ -19,11 +19,11 @@ from clapstream.clap.vocabulary import ROLES, content, read_vocabulary, write_vo
 
 REFUSED = {
     "return_overflowing_tokens": "a text longer than the model reads is cut, not continued in further rows",
-    "stride": "goes with return_overflowing_tokens, which there is not",
+    "stride": "goes with return_overflowing_tokens, which is not supported",
     "text_target": "CLAP reads texts and writes none",
     "text_pair_target": "CLAP reads texts and writes none",
 }
-"""Arguments of transformers that make no sense here, and why."""
+"""Arguments of transformers that are not supported, and why."""
 
 WITHOUT_EFFECT = ("verbose", "split_special_tokens")
 
@@ -82,7 +82,7 @@ class ClapTokenizer(TokenTable):
 
         Raises:
             ValueError: an argument outside its choices, or texts of different lengths for one tensor.
-            TypeError: something that is no text, or an argument that has no meaning here.
+            TypeError: something that is not text, or an argument that has no meaning here.
         """
         refuse_others(others)
         require_one_of("padding", padding, PADDINGS)
@@ -228,6 +228,6 @@ class ClapTokenizer(TokenTable):
 
 
 def refuse_others(arguments: dict[str, Any]) -> None:
-    """Raise TypeError for arguments that make no sense here, unless they say nothing, and for unknown ones."""
+    """Raise TypeError for unsupported arguments, unless they are None or False, and for unknown ones."""
     refuse_unknown(arguments, (*REFUSED, *WITHOUT_EFFECT))
     refuse_by_name({name: value or None for name, value in arguments.items()}, REFUSED)

@@ -90,7 +90,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises nothing more specific
-        raise CheckpointError(f"{path}: is no tokenizer: {error}") from error
+        raise CheckpointError(f"{path}: is not a tokenizer: {error}") from error
 
 
 def build_roberta(vocabulary: Path, merges: Path, settings: dict[str, Any]) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""Opens single files of weights, and says what is wrong with a file that is none."""
+"""Opens single files of weights, and says what is wrong with a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def open_pickle(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: is damaged: {error}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds no state dict but {type(content).__name__}")
+        raise CheckpointError(f"{path}: must hold a state dict, not {type(content).__name__}")
     return content
 
 
 def require_tensors(location: Path, tensors: Mapping[str, Any]) -> None:
-    """Raise CheckpointError naming the first value that is no tensor."""
+    """Raise CheckpointError naming the first value that is not a tensor."""
     for key, value in tensors.items():
         if not isinstance(value, Tensor):
-            raise CheckpointError(f"{location}: {key} is no tensor but {type(value).__name__}")
+            raise CheckpointError(f"{location}: {key} must be a tensor, not {type(value).__name__}")
 
 
 def explain_safetensors(path: Path, error: SafetensorError) -> str:
@@ -86,7 +86,7 @@ def explain_safetensors(path: Path, error: SafetensorError) -> str:
             key: 8 + length + entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"
         }
     except (ValueError, struct.error, KeyError, TypeError, AttributeError):
-        return f"is truncated or no safetensors file: {error}"
+        return f"is truncated or not a safetensors file: {error}"
     cut = min((key for key, end in ends.items() if end > size), key=lambda key: ends[key], default=None)
     if cut is None:
         return f"is damaged: {error}"

@@ -96,7 +96,7 @@ class Shards:
     @staticmethod
     def _open(source: CheckpointSource, index: Path, name: str) -> Weights:
         if Path(name).name != name:
-            raise CheckpointError(f"{index}: {name!r} is no file name")
+            raise CheckpointError(f"{index}: {name!r} is not a file name")
         path = source.find(name)
         if path is None:
             raise CheckpointError(f"{index}: {name}, which it names, is missing")

@@ -14,7 +14,7 @@ from clapstream.clap.windows import WindowPlan, relative_position_index, top_lef
 
 
 class Attended(NamedTuple):
-    """What attention found, and its probabilities `(batch * windows, heads, tokens, tokens)`."""
+    """The output of attention, and its probabilities `(batch * windows, heads, tokens, tokens)`."""
 
     tokens: Tensor
     probabilities: Tensor | None

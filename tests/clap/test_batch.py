@@ -60,7 +60,7 @@ def test_rows_of_different_lengths():
     found, expected = (kind(ragged, tensor_type="np")["ids"] for kind in (BatchFeature, transformers.BatchFeature))
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     assert [row.tolist() for row in found] == [[1, 2], [3]]
-    with pytest.raises(ValueError, match="ids: rows of different lengths make no tensor"):
+    with pytest.raises(ValueError, match="ids: rows of different lengths cannot form a tensor"):
         BatchFeature(ragged, tensor_type="pt")
 
 

@@ -186,7 +186,7 @@ def test_a_saved_half_stays_half(saved, tmp_path):
 def test_names_of_precisions():
     assert parse_dtype("auto") == parse_dtype(None) == torch.float32
     for wrong in ("float31", "int8", torch.int8, "nn"):
-        with pytest.raises(ValueError, match="no floating-point type"):
+        with pytest.raises(ValueError, match="not a floating-point type"):
             parse_dtype(wrong)
 
 
@@ -219,9 +219,9 @@ def test_buffers_that_some_versions_do_not_store_may_be_missing(reference, direc
         ),
         (
             lambda s: s.update({"text_model.encoder.layer.2.output.dense.bias": torch.ones(16)}),
-            "has keys that this model has not: text_model.encoder.layer.2.output.dense.bias",
+            "has keys that this model does not have: text_model.encoder.layer.2.output.dense.bias",
         ),
-        (lambda s: s.update(classifier=torch.ones(1)), "has keys that this model has not: classifier"),
+        (lambda s: s.update(classifier=torch.ones(1)), "has keys that this model does not have: classifier"),
         (
             lambda s: s.update({"text_projection.linear2.bias": torch.ones(13)}),
             r"model.safetensors: text_projection.linear2.bias has shape \(13,\).*asks for \(12,\)",
@@ -251,8 +251,8 @@ def truncated(content):
     ("spoil", "message"),
     [
         (truncated, r"model.safetensors: is truncated: \w+\.[\w.]+ would end at byte \d+, the file at byte \d+"),
-        (lambda content: content[:20], "model.safetensors: is truncated or no safetensors file"),
-        (lambda content: content[:5], "model.safetensors: is truncated or no safetensors file"),
+        (lambda content: content[:20], "model.safetensors: is truncated or not a safetensors file"),
+        (lambda content: content[:5], "model.safetensors: is truncated or not a safetensors file"),
         (lambda content: content + b"more", "model.safetensors: is damaged"),
         (lambda content: b"", "model.safetensors: is empty"),
         (lambda content: b"<!DOCTYPE html><html>404</html>", "model.safetensors: is a web page, not weights"),
@@ -275,8 +275,8 @@ class Malicious:
     ("write", "message"),
     [
         (lambda path: torch.save({"a": Malicious()}, path), "is damaged or holds more than tensors"),
-        (lambda path: torch.save([torch.ones(1)], path), "holds no state dict but list"),
-        (lambda path: torch.save({"a": "b"}, path), "a is no tensor but str"),
+        (lambda path: torch.save([torch.ones(1)], path), "must hold a state dict, not list"),
+        (lambda path: torch.save({"a": "b"}, path), "a must be a tensor, not str"),
         (lambda path: path.write_bytes(b"rubbish"), "was not written by torch.save"),
         (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "was not written by torch.save"),
         (lambda path: path.write_bytes(b"<html>"), "is a web page"),
@@ -305,7 +305,7 @@ def test_a_truncated_pickle_is_named(new, directory):
         (None, "index.json: has no weight_map"),
         ({}, "index.json: has no weight_map"),
         ({"a": "gone.safetensors"}, "index.json: gone.safetensors, which it names, is missing"),
-        ({"a": "../model.safetensors"}, "'../model.safetensors' is no file name"),
+        ({"a": "../model.safetensors"}, "'../model.safetensors' is not a file name"),
         ({"a": "one.safetensors"}, "one.safetensors: has no a, which model.safetensors.index.json says is there"),
     ],
 )

@@ -213,7 +213,7 @@ def test_a_hub_that_does_not_answer_is_named(hub, ask):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("home/nothing", "home/nothing: is no directory, and the hub has none of that name, or a private one"),
+        ("home/nothing", "home/nothing: is not a directory, and the hub has no such repository, or it is private"),
         ("home/gated", "home/gated: its owner must grant access first"),
         ("no such/id at all", "no such/id at all: is neither a directory nor a hub id"),
         ("./nowhere", "./nowhere: there is no such directory"),

@@ -147,7 +147,10 @@ def test_a_given_configuration_replaces_the_guess(tmp_path):
     ("change", "message"),
     [
         (lambda s: s.pop("text_projection.0.bias"), r"file.pt: has no text_projection.linear1.bias"),
-        (lambda s: s.update({"audio_branch.extra": torch.ones(1)}), r"this model has not: audio_model.*\.extra"),
+        (
+            lambda s: s.update({"audio_branch.extra": torch.ones(1)}),
+            r"this model does not have: audio_model.*\.extra",
+        ),
         (lambda s: s.pop("audio_branch.bn0.weight"), r"has no audio_branch.bn0.weight; only LAION's CLAP of HTSAT"),
         (
             lambda s: [s.pop(key) for key in list(s) if key.startswith("text_branch")],
@@ -161,7 +164,7 @@ def test_a_given_configuration_replaces_the_guess(tmp_path):
             lambda s: s.update({"text_branch.pooler.dense.weight": torch.ones(5, 5)}),
             r"file.pt: text_model.pooler.dense.weight has shape \(5, 5\)",
         ),
-        (lambda s: s.update(logit_scale_a="7"), "logit_scale_a is no tensor but str"),
+        (lambda s: s.update(logit_scale_a="7"), "logit_scale_a must be a tensor, not str"),
     ],
 )
 def test_files_that_do_not_fit_are_named(change, message, tmp_path):

@@ -77,7 +77,7 @@ def test_a_state_dict_takes_the_place_of_the_file(directory):
     assert_same_weights(again, model)
     with pytest.raises(CheckpointError, match="state_dict: has no"):
         ClapModel.from_pretrained(directory, state_dict={})
-    with pytest.raises(CheckpointError, match="state_dict: a is no tensor"):
+    with pytest.raises(CheckpointError, match="state_dict: a must be a tensor, not int"):
         ClapModel.from_pretrained(directory, state_dict={"a": 1})
 
 
@@ -121,9 +121,9 @@ def test_an_automatic_device_map_takes_the_accelerator(directory):
     [
         ({"text_model": "cpu", "audio_model": "meta"}, "device_map must name one device, not"),
         ({}, "device_map must name one device"),
-        ("gpu", "device_map='gpu' is no device"),
-        ("disk", "device_map='disk' is no device"),
-        (1.5, "device_map=1.5 is no device"),
+        ("gpu", "device_map='gpu' is not a device"),
+        ("disk", "device_map='disk' is not a device"),
+        (1.5, "device_map=1.5 is not a device"),
         ("meta", "device_map='meta' has no memory"),
     ],
 )

@@ -67,7 +67,7 @@ def test_features_are_the_unit_length_embeddings(small):
     assert torch.equal(texts, output.text_embeds)
     assert torch.equal(sounds, output.audio_embeds)
     torch.testing.assert_close(sounds.norm(dim=-1), torch.ones(3))
-    with pytest.raises(TypeError, match="attention_mask: without meaning for sounds"):
+    with pytest.raises(TypeError, match="attention_mask has no meaning for sounds"):
         model.get_audio_features(inputs["input_features"], attention_mask=inputs["attention_mask"])
 
 

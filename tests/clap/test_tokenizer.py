@@ -234,7 +234,7 @@ def test_threads_do_not_disturb_each_other(ours, texts):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda t: t(["a", "a dog barks"], return_tensors="pt"), ValueError, "ask for padding=True"),
+        (lambda t: t(["a", "a dog barks"], return_tensors="pt"), ValueError, "set padding=True"),
         (lambda t: t("a", padding="repeatpad"), ValueError, "padding must be one of .*'repeatpad'"),
         (lambda t: t("a", truncation="rand_trunc"), ValueError, "truncation must be one of .*'rand_trunc'"),
         (lambda t: t("a", return_tensors="tf"), ValueError, "return_tensors must be one of"),
@@ -252,8 +252,8 @@ def test_wrong_arguments_are_refused(call, error, message, ours):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("tokenizer.json", "{}", "tokenizer.json: is no tokenizer"),
-        ("tokenizer.json", "<html>", "tokenizer.json: is no tokenizer"),
+        ("tokenizer.json", "{}", "tokenizer.json: is not a tokenizer"),
+        ("tokenizer.json", "<html>", "tokenizer.json: is not a tokenizer"),
         ("vocab.json", "[1]", "vocab.json: must hold a JSON object"),
         ("merges.txt", "#version: 0.2\nab cd ef\n", "merges.txt: must have two tokens in each line"),
         ("merges.txt", "zz@ @q\n", "merges.txt: does not fit vocab.json"),

@@ -146,7 +146,7 @@ def is_gelu_layer(module: Any) -> bool:
 
 
 def is_plain_stage(module: Any) -> bool:
-    """Whether a module is a stage of plain layers inside which nothing has hooks, so that nobody sees the order."""
+    """Whether a module is a stage of plain layers in which nothing has hooks, which would see another order."""
     return (
         type(module) is ClapAudioStage
         and all(type(layer) is ClapAudioLayer for layer in module.blocks)

@@ -1,4 +1,4 @@
-"""Tokens from one order to another, at the price of a copy."""
+"""Reorders tokens, by copying them."""
 
 from __future__ import annotations
 
