@@ -46,7 +46,8 @@ def read_clips(csv_path: Path, audio_folder: Path | None = None) -> list[Labelle
                 if clip is not None:
                     clips.append(clip)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ClipListError(f"{csv_path}: cannot be read: {error}") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ClipListError(f"{csv_path}: cannot be read: {reason}") from error
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
         shown = [f"{csv_path}: {problem}" for problem in problems[:_SHOWN_PROBLEMS]]

@@ -78,5 +78,5 @@ def test_what_is_no_utf8_text_is_refused(folder: Path, content: bytes) -> None:
 
 
 def test_a_missing_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClipListError, match="cannot be read"):
+    with pytest.raises(ClipListError, match=r"none\.csv: cannot be read: No such file or directory$"):
         read_clips(tmp_path / "none.csv")
