@@ -90,6 +90,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A file system of 64 KiB in memory."""
+    """A file system of 128 KiB in memory."""
     with mounted_disk(tmp_path / "disk") as disk:
         yield disk

@@ -13,9 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clapstream.clap.mel_scale import MelScale
-from clapstream.clap.mel_scale import hertz_to_mel as hertz_to_mel
-from clapstream.clap.mel_scale import mel_to_hertz as mel_to_hertz
+from clapstream.clap.mel_scale import MelScale, hertz_to_mel, mel_to_hertz
 
 POWER_FLOOR = 1e-10
 """The least mel power; `10 log10` of it, -100 dB, is digital silence."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ
 from clapstream.audio.position import StreamPosition
-from clapstream.commands.reporting import FAILURE, OK, USAGE, complain, settings_or_complaints
+from clapstream.commands.reporting import FAILURE, OK, USAGE, print_error, settings_or_print_errors
 from clapstream.daemon.build import EXPECTED
 from clapstream.detection.band_levels import band_levels
 from clapstream.detection.gate import SPAN_SAMPLES
@@ -97,14 +97,14 @@ class Speed:
 
 def run(options: argparse.Namespace) -> int:
     """Load the configured model, measure it and print the figures."""
-    settings = settings_or_complaints(options.config)
+    settings = settings_or_print_errors(options.config)
     if settings is None:
         return USAGE
     try:
         engine = TorchEngine(settings.model, settings.cache_directory)
         labels = LabelEmbedder(settings.model, settings.cache_directory).listened_labels(settings.labels)
     except EXPECTED as error:
-        complain(error)
+        print_error(error)
         return FAILURE
     device, precision = str(engine.device), str(engine.precision).removeprefix("torch.")
     if not options.json:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clapstream.audio.files.recording import recording_problem
 from clapstream.audio.pyav import AV_PACKAGE, av_is_installed
-from clapstream.commands.reporting import OK, USAGE, complain, settings_or_complaints
+from clapstream.commands.reporting import OK, USAGE, print_error, settings_or_print_errors
 from clapstream.commands.settings_summary import summary
 from clapstream.config import RecordingSettings, Settings, SourceSettings, StreamSettings
 from clapstream.config.advice import shortened
@@ -20,25 +20,25 @@ from clapstream.urls import HIDDEN, may_hold_credentials
 
 def run(options: argparse.Namespace) -> int:
     """Check without loading or connecting anything; of a recording the beginning is read."""
-    settings = settings_or_complaints(options.config)
+    settings = settings_or_print_errors(options.config)
     if settings is None:
         return USAGE
     problems = list(source_problems(settings.sources))
     for problem in problems:
-        complain(problem if options.config is None else f"{options.config}: {problem}")
+        print_error(problem if options.config is None else f"{options.config}: {problem}")
     if problems:
         return USAGE
     for path in settings.secret_files:
         if readable_by_everyone(path):
-            complain(f"note: every user of this machine can read {path}; chmod o-r keeps the secret")
+            print_error(f"note: every user of this machine can read {path}; chmod o-r keeps the secret")
     if settings.mqtt is not None:
         for note in delivery_notes(spool_path_of(settings.state_directory, settings.node_slug)):
-            complain(f"note: {note}")
+            print_error(f"note: {note}")
     for source in settings.sources:
         if not source.listening and settings.mqtt is None:
-            complain(f"note: source {source.slug} does not listen and cannot be switched on, as mqtt is null")
+            print_error(f"note: source {source.slug} does not listen and cannot be switched on, as mqtt is null")
     if unused := _labels_without_source(settings):
-        complain(f"note: no source listens for these common labels: {shortened(unused)}")
+        print_error(f"note: no source listens for these common labels: {shortened(unused)}")
     names = ", ".join(HIDDEN if may_hold_credentials(source.name) else source.name for source in settings.sources)
     print(f"OK: listens to {names}")
     for line in summary(settings):

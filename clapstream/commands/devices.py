@@ -15,7 +15,7 @@ from clapstream.audio.microphone.devices import ServerInput, find_input
 from clapstream.audio.microphone.portaudio import Device, devices
 from clapstream.audio.microphone.sound_server import ServerSource, SoundServer, SoundServerError
 from clapstream.audio.source import SourceError
-from clapstream.commands.reporting import complain
+from clapstream.commands.reporting import print_error
 from clapstream.process.exit_codes import FAILURE, OK
 
 LISTING_SECONDS = 10.0
@@ -28,12 +28,12 @@ def run(options: argparse.Namespace) -> int:
     try:
         found = _portaudio_devices()
     except SourceError as error:
-        complain(error)
+        print_error(error)
         if not sources:
             return FAILURE
         found = []
     if not found and not sources:
-        complain(
+        print_error(
             f"no microphone found: PortAudio sees none, and no PulseAudio or PipeWire server: {server_problem}"
         )
     (_print_json if options.json else _print_table)(*_mark_default(sources, found))

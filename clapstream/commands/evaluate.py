@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clapstream.commands.reporting import FAILURE, OK, USAGE, complain
+from clapstream.commands.reporting import FAILURE, OK, USAGE, print_error
 from clapstream.daemon.build import EXPECTED
 from clapstream.evaluation.clips import ClipListError
 from clapstream.evaluation.embedder import OnProgress
@@ -46,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
         if options.plot is not None:
             plot_confusion(evaluation, options.plot)
     except (ClipListError, TemplateError) as error:
-        complain(error)
+        print_error(error)
         return USAGE
     except (PlotError, *EXPECTED) as error:
-        complain(error)
+        print_error(error)
         return FAILURE
     return OK
 

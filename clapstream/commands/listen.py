@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from clapstream.commands.reporting import complain, settings_or_complaints
+from clapstream.commands.reporting import print_error, settings_or_print_errors
 from clapstream.config import Settings, load_settings
 from clapstream.daemon.build import EXPECTED, listen
 from clapstream.demo import demo_settings
@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace) -> int:
     """Listen to the configured sources; a source whose file is missing does not stop the others."""
-    settings = settings_or_complaints(options.config, sources_may_fail=True)
+    settings = settings_or_print_errors(options.config, sources_may_fail=True)
     if settings is None:
         return USAGE
     return _listen(settings, options, lambda: load_settings(options.config, sources_may_fail=True))
@@ -44,7 +44,7 @@ def _listen(
             terminal=options.terminal,
         )
     except EXPECTED as error:
-        complain(error)
+        print_error(error)
         exit_now(FAILURE)
     except Exception:  # a bug: print the traceback now, because a thread that hangs could prevent it later
         traceback.print_exc()

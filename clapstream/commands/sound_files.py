@@ -14,7 +14,7 @@ from pathlib import Path
 from clapstream.audio.files.file_reader import shown_name
 from clapstream.audio.files.sound_folder import is_meant_as_sound, look_through
 from clapstream.audio.source import SourceError
-from clapstream.commands.reporting import FAILURE, OK, complain
+from clapstream.commands.reporting import FAILURE, OK, print_error
 
 STANDARD_INPUT = Path("-")
 
@@ -38,9 +38,9 @@ class Report:
         self.tried = 0
         self.skipped: list[Path] = []
 
-    def complain(self, message: object) -> None:
+    def print_error(self, message: object) -> None:
         """Print an error; the command then fails."""
-        complain(message)
+        print_error(message)
         self.exit_code = FAILURE
 
     def failed(self, file: SoundFile, error: SourceError) -> None:
@@ -49,7 +49,7 @@ class Report:
             self.skipped.append(file.path)
             return
         self.tried += 1
-        self.complain(error)
+        self.print_error(error)
 
     def print_skipped(self) -> None:
         """Print the names of the first skipped files, in one line."""
@@ -58,7 +58,7 @@ class Report:
         names = [shown_name(path) for path in self.skipped[:_NAMES_SHOWN]]
         if more := len(self.skipped) - len(names):
             names.append(f"and {more} more")
-        complain(f"skipped {len(self.skipped)} (not sound files, or hidden): {', '.join(names)}")
+        print_error(f"skipped {len(self.skipped)} (not sound files, or hidden): {', '.join(names)}")
 
 
 def sound_files(paths: Sequence[Path], report: Report) -> Iterator[SoundFile]:
@@ -69,7 +69,7 @@ def sound_files(paths: Sequence[Path], report: Report) -> Iterator[SoundFile]:
                 with _standard_input_as_file() as copy:
                     yield SoundFile(copy, str(path))
             except SourceError as error:
-                report.complain(error)
+                report.print_error(error)
         elif os.path.isdir(path):  # noqa: PTH112 (Path.is_dir raises for names that are too long)
             yield from _files_in(path, paths[:index], report)
         else:
@@ -81,13 +81,13 @@ def _files_in(folder: Path, named: Sequence[Path], report: Report) -> Iterator[S
     contents = look_through(folder)
     report.skipped += contents.skipped
     for problem in contents.problems:
-        report.complain(problem)
+        report.print_error(problem)
     tried = report.tried
     for path in contents.files:
         if path not in named:
             yield SoundFile(path, str(path), from_folder=True)
     if report.tried == tried and not contents.problems:
-        report.complain(f"{shown_name(folder)}: no {'other ' if named else ''}sound files in this folder")
+        report.print_error(f"{shown_name(folder)}: no {'other ' if named else ''}sound files in this folder")
 
 
 @contextlib.contextmanager

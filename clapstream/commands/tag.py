@@ -22,7 +22,7 @@ from clapstream.audio.files.file_windows import file_windows
 from clapstream.audio.files.recording import claimed_seconds, recording_blocks
 from clapstream.audio.source import SourceError
 from clapstream.audio.windower import Window
-from clapstream.commands.reporting import FAILURE, USAGE, complain, settings_or_complaints
+from clapstream.commands.reporting import FAILURE, USAGE, print_error, settings_or_print_errors
 from clapstream.commands.sound_files import Report, sound_files
 from clapstream.config import LabelSet, LabelSettings, WindowSettings
 from clapstream.daemon.build import EXPECTED
@@ -74,7 +74,7 @@ class Tag:
 
 def run(options: argparse.Namespace) -> int:
     """Tag every file; one that cannot be read is reported, and the others are still tagged."""
-    settings = settings_or_complaints(options.config)
+    settings = settings_or_print_errors(options.config)
     if settings is None:
         return USAGE
     label_set = settings.labels if options.label is None else with_labels(settings.labels, options.label)
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
         labels = LabelEmbedder(settings.model, settings.cache_directory).listened_labels(label_set)
         scorer = WindowScorer(TorchEngine(settings.model, settings.cache_directory), labels)
     except EXPECTED as error:
-        complain(error)
+        print_error(error)
         return FAILURE
     return tag_files(options.files, scorer, thresholds, settings.window, as_json=options.json)
 

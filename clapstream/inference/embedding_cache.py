@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
+
+from clapstream.inference.cache_files import report_unreadable, write_cache_file
 
 Floats = NDArray[np.float32]
 EmbedTexts = Callable[[Sequence[str]], Floats]
 """Texts -> unit-length embeddings `(texts, dim)`; loads the text tower when it is called."""
-
-_logger = logging.getLogger(__name__)
 
 
 class EmbeddingCache:
     """Embeddings by text, in one safetensors file under `directory` (None: memory only); for one thread.
 
     `kind` tells caches apart that different threads write. A cache that cannot be read or written costs time, never
-    the run: it is logged once.
+    the run.
     """
 
     def __init__(self, directory: Path | None, fingerprint: str, kind: str = "text") -> None:
         self._path = None if directory is None else directory / f"{kind}-embeddings-{fingerprint[:32]}.safetensors"
         self._known: dict[str, Floats] | None = None
-        self._unwritable = False
 
     def embeddings(self, texts: Sequence[str], embed: EmbedTexts) -> dict[str, Floats]:
         """Unit-length embeddings `(dim,)` by text; `embed` is called once, for the texts that are missing."""
@@ -55,28 +50,12 @@ class EmbeddingCache:
         try:
             return dict(load_file(self._path))
         except (OSError, SafetensorError) as error:
-            _logger.warning("cannot read the embedding cache %s (%s); embedding again", self._path, error)
+            report_unreadable(self._path, error)
             return {}
 
     def _write(self) -> None:
-        if self._path is None or self._known is None:
-            return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-            os.close(handle)
-            try:
-                save_file(self._known, name)
-                Path(name).replace(self._path)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    Path(name).unlink()
-        except (OSError, SafetensorError) as error:
-            if not self._unwritable:  # each reload with new texts tries again
-                _logger.warning("cannot write the embedding cache %s (%s); continuing without", self._path, error)
-            self._unwritable = True
-        else:
-            self._unwritable = False
+        if self._path is not None and self._known is not None:
+            write_cache_file(self._path, save(self._known))
 
 
 def _key(text: str) -> str:

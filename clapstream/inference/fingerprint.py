@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clapstream.clap.checkpoint_files import write_whole
 from clapstream.clap.extractor_settings import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
 from clapstream.clap.hub import CheckpointError, CheckpointSource, HubUnreachableError
 from clapstream.clap.pretrained_config import CONFIG_NAME
@@ -23,14 +21,13 @@ from clapstream.clap.vocabulary import (
     VOCABULARY_NAME,
 )
 from clapstream.clap.weights import Shards, weights_names
+from clapstream.inference.cache_files import report_unreadable, write_cache_file
 
 CALIBRATION_NAME = "calibration.json"
 CACHE_NAME = "file-digests.json"
 
 _CLOCK_TICK_NS = 2_000_000_000
 """The coarsest time stamps of file systems in use (FAT). A file may change twice within one tick."""
-
-_logger = logging.getLogger(__name__)
 
 
 def checkpoint_fingerprint(
@@ -87,7 +84,6 @@ class FileDigests:
     def __init__(self, directory: Path | None, now: Callable[[], int] = time.time_ns) -> None:
         self._path = None if directory is None else directory / CACHE_NAME
         self._now = now
-        self._warned = False
         self._stored = self._read()
         self._entries = {name: entry for name, entry in self._stored.items() if _exists(name)}
 
@@ -115,13 +111,8 @@ class FileDigests:
         """Write the cache if it changed; entries of files that no longer exist are dropped."""
         if self._path is None or self._entries == self._stored:
             return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._path, json.dumps(self._entries, indent=2).encode())
-        except OSError as error:
-            self._warn("cannot be written", error)
-        else:
-            self._stored = dict(self._entries)
+        write_cache_file(self._path, json.dumps(self._entries, indent=2).encode())
+        self._stored = dict(self._entries)
 
     def _read(self) -> dict[str, Any]:
         if self._path is None:
@@ -133,19 +124,9 @@ class FileDigests:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            self._warn("cannot be read", error)
+            report_unreadable(self._path, error)
             return {}
         return stored
-
-    def _warn(self, fault: str, error: Exception) -> None:
-        if not self._warned:
-            _logger.warning(
-                "checkpoint digest cache %s %s (%s); starting takes longer while this lasts",
-                self._path,
-                fault,
-                error,
-            )
-        self._warned = True
 
 
 def _state(status: os.stat_result) -> dict[str, int]:

@@ -94,7 +94,7 @@ def test_a_cache_and_a_spool_that_can_never_be_written_are_said_once(
     process.send(signal.SIGHUP)
     listener.wait(lambda heard: "OFF" in heard.on(f"{BASE}/glass_breaking/state"), "the new label")
     assert process.stop()[0] == 0
-    assert process.log.count("label embedding cache") == 1, process.log
+    assert process.log.count("cannot write to the cache") == 1, process.log
     assert process.log.count("cannot write the spool") == 1
     assert process.log.count("WARNING") == 2, process.log
 

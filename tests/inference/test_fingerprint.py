@@ -241,7 +241,7 @@ def test_a_damaged_entry_is_not_believed(checkpoint: Path, tmp_path: Path, damag
         assert entries(tmp_path) == sound
 
 
-def test_a_cache_that_cannot_be_written_costs_one_warning(
+def test_a_cache_that_cannot_be_used_is_reported_once(
     checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = fingerprint(checkpoint)
@@ -250,25 +250,27 @@ def test_a_cache_that_cannot_be_written_costs_one_warning(
     (tmp_path / "taken" / CACHE_NAME).mkdir(parents=True)
     with caplog.at_level(logging.WARNING):
         caplog.clear()
-        assert fingerprint(checkpoint, tmp_path / "taken") == expected
-    assert len(caplog.records) == 1
-    assert str(tmp_path / "taken" / CACHE_NAME) in caplog.text
+        for _ in range(2):
+            assert fingerprint(checkpoint, tmp_path / "taken") == expected
+    unreadable, unwritable = (record.getMessage() for record in caplog.records)
+    assert str(tmp_path / "taken" / CACHE_NAME) in unreadable and str(tmp_path / "taken") in unwritable
 
 
-def test_a_read_only_disk_costs_one_warning_and_a_full_one_too(
+def test_a_disk_that_is_full_or_read_only_costs_one_warning_until_it_works_again(
     checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = fingerprint(checkpoint)
     with mounted_disk(tmp_path / "disk") as disk:
         disk.fill()
-        assert fingerprint(checkpoint, disk.path) == expected
-        assert "No space left" in caplog.text
+        for _ in range(2):
+            assert fingerprint(checkpoint, disk.path) == expected
         disk.clear()
-        disk.remount("ro")
-        caplog.clear()
         assert fingerprint(checkpoint, disk.path) == expected
-        assert len(caplog.records) == 1
-        assert "Read-only" in caplog.text
+        (disk.path / CACHE_NAME).unlink()
+        disk.remount("ro")
+        assert fingerprint(checkpoint, disk.path) == expected
+    full, read_only = (record.getMessage() for record in caplog.records)
+    assert "No space left" in full and "Read-only" in read_only
 
 
 def test_starts_at_the_same_time_share_a_cache(

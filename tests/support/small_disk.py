@@ -12,7 +12,7 @@ import pytest
 
 
 class SmallDisk:
-    """A file system of 64 KiB in memory."""
+    """A file system of 128 KiB in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ def mounted_disk(path: Path) -> Iterator[SmallDisk]:
     if shutil.which("mount") is None:
         pytest.skip("there is no mount")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", path], capture_output=True, text=True
     )
     if mounted.returncode:
         pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.strip()}")
