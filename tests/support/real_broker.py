@@ -140,8 +140,13 @@ class Broker:
         self._signal(signal.SIGCONT)
 
     def reload(self) -> None:
-        """Make it read its configuration and access rules again."""
+        """Make it read its configuration and access rules again, and return once it does."""
+        reloads = self.log.count("Reloading config")
         self._signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.log.count("Reloading config") == reloads:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
 
     def listen(self) -> Listener:
         """A new subscriber to every topic."""
