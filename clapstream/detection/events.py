@@ -3,8 +3,8 @@
 A 10 s window is scored every hop, so a sound that is in one window but was not in the one before must have entered
 in the samples that are new, and a sound that is missing from a window must have left by that window's first sample.
 Both times are therefore known to one hop, although the window is long. A sound that fills only the edge of a window
-scores low in it, though: whether there is an event is for `start` and `stop` to say, but when it began and ended is
-read off the windows around it that score at least half of `stop`, its traces. Everything here is integer samples of
+scores low in it, though: `start` and `stop` decide whether there is an event, but when it began and ended is read
+off the windows around it that score at least half of `stop`, its traces. Everything here is integer samples of
 one stream; nothing here knows a clock.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from clapstream.updates import LabelInfo
 
@@ -47,7 +46,6 @@ class EventRule:
 class Transition:
     """An event started, or ended if `end_sample` is set. `score` is that of the window that confirmed it."""
 
-    phase: Literal["start", "end"]
     label: LabelInfo
     start_sample: int
     end_sample: int | None
@@ -177,7 +175,7 @@ def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> T
     state.active = True
     state.score = score
     state.first_without = state.first_below = None
-    return Transition("start", state.rule.label, state.start_sample, None, score, state.peak_score)
+    return Transition(state.rule.label, state.start_sample, None, score, state.peak_score)
 
 
 def _advance_active(state: _LabelState, window: _Span, score: float) -> Transition | None:
@@ -209,4 +207,4 @@ def _end(state: _LabelState) -> Transition:
     # The sound came in the newest hop of the first window that had it, so it cannot have left before that window
     # ended; a score that flickers would otherwise give an end before the start.
     end_sample = max(left_by, state.earliest_end)
-    return Transition("end", state.rule.label, state.start_sample, end_sample, state.score, state.peak_score)
+    return Transition(state.rule.label, state.start_sample, end_sample, state.score, state.peak_score)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.configuration import LABELS
 
 from clapstream.config import (
     ConfigError,
@@ -23,8 +24,6 @@ from clapstream.config import (
 )
 from clapstream.config.settings import MainFile, host_name_when_null
 from clapstream.urls import shown_url
-
-LABELS = "labels: [dog barking, doorbell]\nbackground: [a quiet room]\n"
 
 
 def write(folder: Path, main: str = "", labels: str = LABELS) -> Path:

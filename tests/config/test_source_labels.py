@@ -41,7 +41,7 @@ class TestMeaning:
         (tmp_path / "cellar.yaml").write_text(CELLAR)
         text = sources("null", "[siren, dog barking]", "cellar.yaml") + "  - {name: Left out, type: pcm}\n"
         settings = load(tmp_path, text, COMMON)
-        assert {slug: names(labels) for slug, labels in settings.source_labels.items()} == {
+        assert {source.slug: names(settings.labels_of(source)) for source in settings.sources} == {
             "s0": ["dog barking", "Doorbell!", "siren"],
             "s1": ["dog barking", "siren"],
             "s2": ["water dripping"],
@@ -72,7 +72,7 @@ class TestMeaning:
 
     def test_the_common_file_can_be_named(self, tmp_path: Path) -> None:
         settings = load(tmp_path, sources("labels.yaml", "./labels.yaml"), COMMON)
-        assert settings.source_labels == {"s0": settings.labels, "s1": settings.labels}
+        assert [settings.labels_of(source) for source in settings.sources] == [settings.labels] * 2
 
     def test_sources_are_found_by_their_slug(self, tmp_path: Path) -> None:
         """The daemon knows a source that it started with by its slug, whatever the settings say after a reload."""
@@ -186,7 +186,7 @@ class TestMistakes:
         assert "cellar.yaml does not exist" in problem.message
         (tmp_path / "cellar.yaml").write_text(CELLAR)
         settings = load_settings(tmp_path / "clapstream.yaml", {}, sources_may_fail=True)
-        assert names(settings.source_labels["s1"]) == ["water dripping"]
+        assert names(settings.labels_of(settings.sources[1])) == ["water dripping"]
 
 
 class TestCheck:
