@@ -94,12 +94,12 @@ class EventTracker:
 
     @property
     def active(self) -> frozenset[str]:
-        """Slugs of the labels whose event is going on."""
+        """Slugs of the labels with an active event."""
         return frozenset(state.rule.label.slug for state in self._states if state.active)
 
     @property
     def idle(self) -> bool:
-        """Whether no event is going on and none waits for its confirmation."""
+        """Whether no event is active and none waits for confirmation."""
         return not any(state.active or state.run_length for state in self._states)
 
     def update(self, first_sample: int, end_sample: int, scores: Sequence[float]) -> list[Transition]:
@@ -128,11 +128,11 @@ class EventTracker:
         Raises ValueError for one that does not move forward, and while the tracker is not idle.
         """
         if not self.idle:
-            raise ValueError(f"window [{first_sample}, {end_sample}) cannot be nothing: an event is going on")
+            raise ValueError(f"window [{first_sample}, {end_sample}) cannot be skipped: an event is active")
         self.update(first_sample, end_sample, [0.0] * len(self._states))
 
     def finish(self) -> list[Transition]:
-        """End whatever is going on, where it was last heard; the next stream counts its samples anew."""
+        """End active events where they were last heard; the next stream counts samples from 0."""
         transitions = [_end(state) for state in self._states if state.active]
         for state in self._states:
             state.forget()
@@ -140,7 +140,7 @@ class EventTracker:
         return transitions
 
     def replace_rules(self, rules: Sequence[EventRule]) -> list[Transition]:
-        """Change the label set while listening: labels that stay keep their events, those that left end theirs."""
+        """Change the label set while listening: labels that stay keep their events, those of removed labels end."""
         kept = {state.rule.label.slug: state for state in self._states}
         self._states = []
         for rule in rules:
@@ -164,7 +164,7 @@ def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> T
         state.run_length = 0
         return None
     if state.run_length == 0:
-        assert state.trace_start is not None, "whatever starts an event leaves a trace"
+        assert state.trace_start is not None, "a window that starts an event is a trace of it"
         state.start_sample = max(state.trace_start, window.first)  # what left before this window is another sound
         state.peak_score = 0.0
     state.run_length += 1

@@ -143,7 +143,7 @@ class TestFolders:
         assert tag(tmp_path / "silent.mp4") == FAILURE
         assert "no audio track, only video" in capsys.readouterr().err
 
-    def test_one_without_sound_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_folder_without_sound_is_reported(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "notes.txt").write_text("no sound")
         assert tag(tmp_path) == FAILURE
         assert f"{tmp_path}: no sound files in this folder" in capsys.readouterr().err
@@ -155,7 +155,7 @@ class TestFolders:
         assert files == [str(first), str(second)]
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
-    def test_a_folder_that_cannot_be_read_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_unreadable_folder_is_reported(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_wav(tmp_path / "a.wav")
         write_wav(tmp_path / "closed" / "b.wav").parent.chmod(0)
         assert tag(tmp_path) == FAILURE

@@ -157,7 +157,7 @@ sources:
         assert found[0] == field
         assert message in found[1]
 
-    def test_an_empty_list_hears_nothing(self, tmp_path: Path) -> None:
+    def test_an_empty_list_of_sources_is_refused(self, tmp_path: Path) -> None:
         assert only_problem(tmp_path, "sources: []") == ("sources", "needs at least one entry")
 
     def test_two_names_with_one_slug(self, tmp_path: Path) -> None:

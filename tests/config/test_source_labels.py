@@ -149,7 +149,7 @@ class TestMistakes:
         labels = "labels: [siren, '${SECRET}', {name: '${SECRET}2'}]\nbackground: [b]"
         assert "hunter2" not in refusal(tmp_path, sources("[hunter3]"), labels, SECRET="hunter2")
 
-    def test_mistakes_of_all_files_are_told_at_once_and_those_of_a_shared_one_once(self, tmp_path: Path) -> None:
+    def test_mistakes_of_all_files_are_reported_together_and_once_for_a_shared_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("labels:\n  - {name: a, start: 2}\n  - {name: b, confirm_windows: 5}\n")
         (tmp_path / "b.yaml").write_text("defaults: {confirm_windows: 9}\nlabels: [a]\nbackgrond: [b]\n")
         (tmp_path / "c.yaml").write_text("labels:\n\t- a\n")
@@ -171,7 +171,7 @@ class TestMistakes:
             "c.yaml: line 2: a tab is used for indentation; YAML allows only spaces there",
         ]
 
-    def test_the_common_file_with_a_mistake_is_told_once(self, tmp_path: Path) -> None:
+    def test_a_mistake_in_the_common_file_is_reported_once(self, tmp_path: Path) -> None:
         found = refusal(tmp_path, sources("labels.yaml", "[siren]"), "labels: [a, {name: b, start: 3}]")
         assert found == "labels.yaml:1: labels[1].start: must be at most 1, not 3"
 

@@ -217,5 +217,5 @@ def test_nothing_may_be_skipped_while_an_event_goes_on_or_waits(scores: list[flo
             continue
         assert tracker.idle is is_idle
         if not is_idle:
-            with pytest.raises(ValueError, match="cannot be nothing"):
+            with pytest.raises(ValueError, match="cannot be skipped"):
                 tracker.skip(0, 100)

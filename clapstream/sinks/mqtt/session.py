@@ -1,6 +1,6 @@
 """What a node publishes, in which order, and what it does with the broker's answers (no input or output here).
 
-Every connection begins with the states of all labels, so that whatever happened meanwhile (a crash of ours, a
+Every connection begins with the states of all labels, so that anything that happened meanwhile (a crash of ours, a
 broker without persistence) leaves no label ON. Detections leave the spool one at a time, each once the broker has
 acknowledged it. If the connection breaks in between, nobody knows whether the broker has it: we subscribe to our
 own detections in a session that the broker keeps, and what comes back after the reconnect is not sent again.
