@@ -45,7 +45,7 @@ class SwitchedTask:
                 if current is not None and current.cancelling():
                     raise
                 if not self._switched_off:
-                    # Passed on, it would end this task and nobody would notice: a task group ignores it.
+                    # Passed on, it would end this task silently: a task group ignores cancellation.
                     raise RuntimeError(f"{self._name} was cancelled unexpectedly") from None
                 self._switched_off = False  # and perhaps on again, while the body was ending
             else:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from support.scoring import AlwaysDetects
 from support.sound_files import cut_in_half, ffmpeg, make_tone, make_video
 
 from clapstream.audio.block import RATE_HZ, Block
@@ -33,16 +34,9 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
 
 
-class Hears:
-    """A scorer that finds its label in every window."""
-
-    def score(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        return np.ones((len(windows), 1), dtype=np.float32)
-
-
 def tag(*paths: Path, as_json: bool = True) -> int:
     window = WindowSettings(seconds=1.0, hop_seconds=1.0)
-    return tag_files(paths, Hears(), [("dog", 0.5)], window, as_json=as_json)
+    return tag_files(paths, AlwaysDetects(), [("dog", 0.5)], window, as_json=as_json)
 
 
 def write_wav(path: Path, seconds: float = 1.0) -> Path:

@@ -124,11 +124,11 @@ class MqttSession:
         self.incoming.on_disconnect()
 
     def claim(self) -> Message:
-        """The record that says whose the node's name is."""
+        """The retained record of the installation that uses the node's name."""
         return self.presence.claim(self._discovery.retained)
 
     def first_messages(self) -> list[Message]:
-        """What to publish first on a new connection: deletions of what is gone, then all states.
+        """What to publish first on a new connection: deletions of obsolete topics, then all states.
 
         Discovery and `online` are due after it, so that nobody sees an old state of a node that is online.
         """
