@@ -103,7 +103,7 @@ ENDED, STOPPED = "ended", "stopped"
 class SourceAvailability:
     """A source came online or was lost; `reason` is empty when online.
 
-    `failed` tells that the source gave up: it is not tried again until it is switched off and on.
+    `failed`: the source is not retried until it is switched off and on.
     """
 
     source: SourceInfo
@@ -140,9 +140,9 @@ class SourceDiagnostics:
 
 @dataclass(frozen=True, slots=True)
 class SourceLabels:
-    """The labels that a source listens for: told before anything else of it, and after a reload that changed them.
+    """The labels that a source listens for: its first update, and sent again after a reload that changed them.
 
-    Events of labels that are gone have ended before.
+    Events of removed labels have ended before.
     """
 
     source: SourceInfo

@@ -53,7 +53,7 @@ def _shown_address(rest: str) -> str | None:
     path, at, after = rest[len(front) :].rpartition("@")
     if not at:
         return first
-    if first is not None and _is_ip_address(first) and "@" not in front:  # nobody's user name
+    if first is not None and _is_ip_address(first) and "@" not in front:  # no user name looks so
         return first
     last = _address(authority(after))
     if first is None or _is_certain(last) or ("@" in front and "=" not in path):

@@ -58,7 +58,7 @@ SHORTEST_JUDGED_MINUTES = 5.0
 """In a shorter time memory only shows that the process warms up."""
 SETTLE_SECONDS = 3.0
 LOOKS = 12
-PATIENCE_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 BASE = "clapstream/soak"
 FAULTS = itertools.cycle([("kill", 4.0), ("pause", 3.0), ("kill", 0.5), ("pause", 13.0)])
 """What happens to the broker, and for how many seconds; after 10 s without an answer the daemon hangs up."""
@@ -147,10 +147,10 @@ def children_of(pid: int) -> int:
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Return once it holds; TimeoutError names what did not come."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come within {PATIENCE_SECONDS:g} s")
+            raise TimeoutError(f"{what} did not come within {TIMEOUT_SECONDS:g} s")
         time.sleep(0.1)
 
 

@@ -32,6 +32,7 @@ from scipy.special import logit
 
 from clapstream.clap import ClapModel
 from clapstream.detection.scorer import PlattScaling, Scorer
+from clapstream.inference.fingerprint import CALIBRATION_NAME
 from training import paths, workers
 from training.bank import SHARD_WINDOWS, build
 from training.platt_scaling import fit
@@ -99,7 +100,7 @@ def calibrate(
         if label.start != was.start:
             print(f"config/labels.yaml: {label.name!r} needs start: {label.start:g} instead of {was.start:g}")
     values = {"slope": round(found.slope, 4), "offset": round(found.offset, 4)}
-    (folder / "calibration.json").write_text(json.dumps(values) + "\n", encoding="utf-8")
+    (folder / CALIBRATION_NAME).write_text(json.dumps(values) + "\n", encoding="utf-8")
 
 
 def evidence_and_truth(folder: Path, listener: SceneListener) -> tuple[Array, Array]:

@@ -38,7 +38,7 @@ class Windower:
     """Gives a window every hop from the start of the stream, partial ones until a whole window was heard.
 
     A jump of `first_sample` between blocks is a hole: the windower starts over after it, so that no window contains
-    sound from both sides. It keeps one window of sound, whatever the size of the blocks.
+    sound from both sides. It keeps one window of sound, for blocks of any size.
     """
 
     def __init__(self, window_samples: int, hop_samples: int) -> None:

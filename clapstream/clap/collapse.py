@@ -1,4 +1,4 @@
-"""Finds labels that a checkpoint cannot tell apart."""
+"""Finds labels that a checkpoint cannot separate."""
 
 from __future__ import annotations
 

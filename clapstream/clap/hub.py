@@ -194,7 +194,7 @@ class CheckpointSource:
                 return f"{filename} could not be downloaded: {_without_url(error)}"
 
     def _known_to_be_absent(self, filename: str) -> bool:
-        """Whether the cache remembers that the hub has no such file."""
+        """Whether the cache records that the hub has no such file."""
         from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
         found = try_to_load_from_cache(

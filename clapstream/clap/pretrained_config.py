@@ -92,7 +92,7 @@ class PretrainedConfig:
 
     @property
     def num_labels(self) -> int:
-        """How many classes a head that somebody puts on top of a tower tells apart."""
+        """The number of classes of a classification head on top of a tower."""
         return len(getattr(self, "id2label", (0, 1)))
 
     @num_labels.setter

@@ -26,7 +26,7 @@ class Interior:
 class StreamingLogMel:
     """The unfused extractor's features for whole windows of streams, as if each were computed by itself.
 
-    A stream is told by any object that lives as long as it does; what is kept of it goes when that object does.
+    A stream is identified by any object that lives as long as it does; its state is freed with that object.
     """
 
     def __init__(self, extractor: ClapFeatureExtractor) -> None:

@@ -163,7 +163,7 @@ def mask_to_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def refuse_decoder_arguments(arguments: dict[str, Any]) -> None:
     """Raise TypeError for unknown arguments, and for those of a decoder that are set."""
-    said = [name for name, value in arguments.items() if value is not None and value is not False]
+    unsupported = [name for name, value in arguments.items() if value is not None and value is not False]
     refuse_unknown(arguments, DECODER_ARGUMENTS)
-    if said:
-        raise TypeError(f"{', '.join(said)}: not supported, the text tower is an encoder")
+    if unsupported:
+        raise TypeError(f"{', '.join(unsupported)}: not supported, the text tower is an encoder")

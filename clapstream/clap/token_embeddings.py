@@ -58,7 +58,7 @@ class ClapTextEmbeddings(nn.Module):
     def number_positions(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         """Positions `(batch, tokens)` that start after `padding_idx`, which is every padding token's position.
 
-        Padding cannot be told apart in `inputs_embeds`, so there every place counts.
+        Padding cannot be recognised in `inputs_embeds`, so there every position counts.
         """
         if input_ids is None:
             assert inputs_embeds is not None

@@ -86,7 +86,7 @@ def read_optional(source: CheckpointSource, name: str) -> dict[str, Any]:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """What `tokenizer.json` holds, whatever its model; CheckpointError if it is damaged."""
+    """The content of `tokenizer.json`, of any model type; CheckpointError if it is damaged."""
     try:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises nothing more specific

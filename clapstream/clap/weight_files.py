@@ -1,4 +1,4 @@
-"""Opens single files of weights, and says what is wrong with a file that cannot be read."""
+"""Opens single files of weights; the error explains why a file cannot be read."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class StateDict:
 
 
 class Shards:
-    """Several files and the index that says which key is where."""
+    """Several files and the index of the keys in each."""
 
     def __init__(self, source: CheckpointSource, index: Path) -> None:
         self.location = index
@@ -90,7 +90,7 @@ class Shards:
         self._files = {key: files[str(name)] for key, name in weight_map.items()}
         for key, file in self._files.items():
             if key not in file.shapes:
-                raise CheckpointError(f"{file.path(key)}: has no {key}, which {index.name} says is there")
+                raise CheckpointError(f"{file.path(key)}: has no {key}, which {index.name} lists in it")
         self.shapes: Mapping[str, tuple[int, ...]] = {key: file.shapes[key] for key, file in self._files.items()}
 
     @staticmethod

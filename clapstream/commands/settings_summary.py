@@ -1,4 +1,4 @@
-"""What a configuration means, for a person to look over: what listens to what, and where it goes."""
+"""A summary of the configuration for a person: sources, labels, model, broker and directories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds of values that several sections have, and what is said about values that are not of the kind."""
+"""Kinds of values that several sections have, and the messages about values that do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One configuration file on its way to settings: what it says, and what is wrong with it, by line."""
+"""One configuration file on its way to settings: its content, and its problems by line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 
 class ConfigFile:
-    """One configuration file: what it says and what is wrong with it."""
+    """One configuration file: its content and its problems."""
 
     def __init__(self, path: Path, environment: Mapping[str, str], *, sources_may_fail: bool = False) -> None:
         """Read the file; see `FileContext` for `sources_may_fail`."""
@@ -44,12 +44,12 @@ class ConfigFile:
 
     @property
     def context(self) -> FileContext:
-        """What relative paths in this file are relative to."""
+        """The directory that relative paths in this file start from."""
         return FileContext(self.path.absolute().parent, self._sources_may_fail)
 
     def report(self, location: Location, message: str) -> None:
         """Note a problem at a location in this file, or at the environment variable that was put there."""
-        if location in self._unresolved:  # whatever else is wrong there comes of it
+        if location in self._unresolved:  # already reported; other errors there follow from it
             return
         if location in self._overridden:
             self.problems.append(Problem("environment", self._overridden[location], message))

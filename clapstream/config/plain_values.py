@@ -1,4 +1,4 @@
-"""What an unquoted word in a YAML file means; numbers remember how they were written."""
+"""What an unquoted word in a YAML file means; numbers keep how they were written."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def host_name_when_null(value: Any) -> Any:
 
 
 class HasSlug(Protocol):
-    """Anything that is known by a slug, such as a source."""
+    """Anything that has a slug, such as a source."""
 
     @property
     def slug(self) -> str:
@@ -96,11 +96,6 @@ class Settings(_MainKeys):
         if own is None:
             return self.labels
         return self.label_files[own] if isinstance(own, Path) else self.labels.only(own)
-
-    @property
-    def source_labels(self) -> dict[str, LabelSet]:
-        """What each source listens for, by its slug."""
-        return {source.slug: self.labels_of(source) for source in self.sources}
 
     def restart_needed_for(self, changed: Settings) -> list[str]:
         """Keys in which other settings differ so that a restart is needed: in more than labels."""

@@ -41,7 +41,7 @@ _LIMIT_MESSAGES = {
 }
 
 _NEVER_SHOWN = ("host", "url", "url_file", "username", "password_file", "key_file")
-"""Fields whose value may be a secret that looks like nothing in particular, such as a password without a file."""
+"""Fields whose value may be a secret that no pattern recognises, such as a password without a file."""
 
 
 _NOT_A_SECTION = ("model_type", "model_attributes_type", "tuple_type")

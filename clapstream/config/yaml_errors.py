@@ -34,5 +34,5 @@ def explain_syntax_error(error: yaml.MarkedYAMLError, text: str) -> str:
 
 
 def _reason(error: yaml.MarkedYAMLError) -> str:
-    said = " ".join(part for part in (error.context, error.problem) if part)
-    return next((instead for quoting, instead in _WITHOUT_CONTENT.items() if quoting in said), said)
+    quoted = " ".join(part for part in (error.context, error.problem) if part)
+    return next((instead for quoting, instead in _WITHOUT_CONTENT.items() if quoting in quoted), quoted)

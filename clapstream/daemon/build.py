@@ -1,4 +1,4 @@
-"""Puts the parts of the daemon together as the settings say."""
+"""Builds the parts of the daemon from the settings and runs it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from clapstream.clap.hub import CheckpointError
 from clapstream.config import (
     LabelSet,
     MicrophoneSettings,
+    MqttSettings,
     PcmSettings,
     RecordingSettings,
     Settings,
@@ -39,7 +40,7 @@ from clapstream.process.memory import freeze_startup_objects
 from clapstream.process.shutdown import before_exit, exit_after_timeout, exit_on_second_signal
 from clapstream.process.terminal import Terminal
 from clapstream.sinks.log import LogSink
-from clapstream.sinks.mqtt.node_state import StateInUseError, open_node_state
+from clapstream.sinks.mqtt.node_state import NodeState, StateInUseError, open_node_state
 from clapstream.sinks.mqtt.sink import MqttSink
 from clapstream.updates import SourceInfo
 
@@ -70,7 +71,7 @@ def listen(
 
 
 def make_input(settings: SourceSettings) -> Input:
-    """The source that the settings describe. Pipes and fast recordings wait for the model, what is live cannot."""
+    """The source that the settings describe. Pipes and fast recordings wait for the model; live sources cannot."""
     match settings:
         case MicrophoneSettings():
             return Input(Microphone(settings.name, settings.device, settings.channel), live=True)
@@ -116,18 +117,7 @@ async def _listen(
         before_exit.append(view.restore_terminal)
     daemon.add_sink(LogSink() if view is None else view)
     if settings.mqtt is not None:
-        sink = MqttSink(
-            settings.mqtt,
-            node=settings.node,
-            sources=[SourceInfo.of(name) for name in names],
-            model=settings.model.checkpoint,
-            version=__version__,
-            state=state,
-            on_command=daemon.handle,
-            on_state=None if view is None else view.set_broker_state,
-            on_delivery=None if view is None else view.set_delivery,
-        )
-        daemon.add_sink(sink)
+        daemon.add_sink(_mqtt_sink(settings, settings.mqtt, state, daemon, view))
     try:
         await daemon.run()
     except BaseExceptionGroup as group:
@@ -166,6 +156,22 @@ def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
     )
 
 
+def _mqtt_sink(
+    settings: Settings, mqtt: MqttSettings, state: NodeState, daemon: Daemon, view: DashboardSink | None
+) -> MqttSink:
+    return MqttSink(
+        mqtt,
+        node=settings.node,
+        sources=[SourceInfo.of(source.name) for source in settings.sources],
+        model=settings.model.checkpoint,
+        version=__version__,
+        state=state,
+        on_command=daemon.handle,
+        on_state=None if view is None else view.set_broker_state,
+        on_delivery=None if view is None else view.set_delivery,
+    )
+
+
 def _report_ready(view: DashboardSink | None, engine: Engine) -> None:
     _logger.info("checkpoint %s on %s", engine.checkpoint, engine.runs_on)
     freeze_startup_objects()
@@ -174,7 +180,7 @@ def _report_ready(view: DashboardSink | None, engine: Engine) -> None:
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that is reported; what else failed is most often its consequence."""
+    """The failure that is reported; further ones are most often its consequence."""
     return next(_leaves(group))
 
 

@@ -98,7 +98,7 @@ class Daemon:
         self._sinks.add(sink)
 
     def handle(self, command: Command) -> None:
-        """Do what is asked for from outside; a command for an unknown source is ignored."""
+        """Carry out a command from outside; one for an unknown source is ignored."""
         match command:
             case SetListening(source, listening):
                 self._sources.set_listening(source, listening)
@@ -188,7 +188,7 @@ class Daemon:
         _logger.info("reloaded: %d labels", len(settings.labels.labels))
 
     async def _feed_watchdog(self) -> None:
-        """Feed systemd's watchdog while the model's thread comes round, so that a hung device is restarted."""
+        """Feed systemd's watchdog while the model thread makes progress, so that a hung device causes a restart."""
         limit_seconds = self._service_manager.watchdog_seconds
         while limit_seconds is not None:
             if self._worker.seconds_since_beat < limit_seconds:

@@ -3,7 +3,7 @@
 Format: an empty file in the state directory for each source that was switched, `listening-<node>-<source>.off` or
 `.on` (both names are slugs, which have no hyphen). Where both exist the source is off; where there is none, the
 configuration decides. Empty files need no block on a full disk, are created and renamed atomically, and have no
-content that could be damaged. Where it cannot be told whether a file exists, the source is off: one that stays
+content that could be damaged. Where it is unknown whether a file exists, the source is off: one that stays
 closed is seen and switched on again, a microphone that opens by itself is not noticed.
 """
 
@@ -37,7 +37,7 @@ class ListeningSwitches:
         *,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """Take what the configuration says for each source, which counts until a source was switched."""
+        """Take the configured state of each source, which applies until the source is switched."""
         self._directory = directory
         self._node = node
         self._initial = dict(initial)
@@ -49,7 +49,7 @@ class ListeningSwitches:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="listening-switches")
 
     def load(self) -> dict[str, bool]:
-        """Whether each source may listen; raises nothing, what cannot be read is off."""
+        """Whether each source may listen; never raises; a source whose state cannot be read is off."""
         return {source: self._load(source, initial) for source, initial in self._initial.items()}
 
     async def save(self, source: str, listening: bool) -> None:
@@ -60,7 +60,7 @@ class ListeningSwitches:
         if not writing.done():
             self._failed("the disk does not answer")
             return
-        with contextlib.suppress(OSError):  # told by `_written`
+        with contextlib.suppress(OSError):  # reported by `_written`
             writing.result()
 
     def _load(self, source: str, initial: bool) -> bool:
@@ -144,7 +144,7 @@ class ListeningSwitches:
 
 
 def _exists(path: Path) -> bool:
-    """Whether a file is there; unlike `Path.exists`, raises OSError where that cannot be told."""
+    """Whether a file is there; unlike `Path.exists`, raises OSError where that cannot be determined."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""One unbroken stream of a source: what is known of it, and what it publishes."""
+"""One unbroken stream of a source: its clock, its detector, and what it publishes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OpenStream:
         self.windower = Windower(rule.window_samples, rule.hop_samples)
         self.clock = StreamClock(started)
         self.waiting = 0
-        """Windows that were handed to the model and have not come back."""
+        """Windows passed to the model whose embeddings have not arrived."""
         self._source = source
         self._detector = Detector(labels, rule)
         self._publish = publish
@@ -40,12 +40,12 @@ class OpenStream:
         return self._detector.is_nothing(window) and not self.waiting
 
     def skip(self, window: Window) -> None:
-        """Take a window that is certainly nothing."""
+        """Take a window of background noise alone, without scoring it."""
         self._detector.skip(window.first_sample, window.end_sample)
         self._publish_window(window, gated=True)
 
     def update(self, window: Window, embedded: EmbeddedWindow) -> None:
-        """Take what the model made of a window."""
+        """Score a window by its embedding."""
         self.waiting -= 1
         self._inference_ms = embedded.inference_ms
         found = self._detector.update(window.first_sample, window.end_sample, embedded.embedding)
@@ -53,11 +53,11 @@ class OpenStream:
         self._publish_window(window, gated=False)
 
     def replace_labels(self, labels: ListenedLabels) -> None:
-        """Listen for other labels; events of labels that are gone end now."""
+        """Listen for other labels; events of removed labels end now."""
         self._publish_transitions(self._detector.replace_labels(labels))
 
     def close(self) -> None:
-        """End the events that are going on."""
+        """End the active events."""
         self._publish_transitions(self._detector.finish())
 
     def _publish_window(self, window: Window, *, gated: bool) -> None:

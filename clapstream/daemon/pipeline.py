@@ -38,14 +38,14 @@ class WindowWorker(Protocol):
     """The part of the model worker that a pipeline uses."""
 
     def offer(self, source: str, samples: NDArray[np.float32], position: StreamPosition, deliver: Deliver) -> bool:
-        """Hand over the newest window; True if it replaced an unread one."""
+        """Pass on the newest window; True if it replaced an unread one."""
 
     def withdraw(self, source: str) -> None:
         """Forget the unread window."""
 
 
 class SourcePipeline:
-    """Runs one source and publishes what it hears.
+    """Runs one source and publishes what is detected.
 
     `live` sound cannot be slowed and its arrival tells the time: windows that the model has no time for are skipped
     and counted. A source that is not live waits for the model instead. `use_labels` has to come before `run`.
@@ -85,13 +85,13 @@ class SourcePipeline:
         return self._consumer.on
 
     def use_labels(self, labels: ListenedLabels) -> None:
-        """Listen for these labels from the next result on; events of labels that are gone end now."""
+        """Listen for these labels from the next result on; events of removed labels end now."""
         self._labels = labels
         if self._stream is not None:
             self._stream.replace_labels(labels)
 
     async def run(self) -> None:
-        """Listen until cancelled or until a finite source has ended; whatever is going on then ends too.
+        """Listen until cancelled or until a finite source has ended; its active events end then, too.
 
         Raises the SourceError of a source that can never work, after its availability was published.
         """

@@ -20,7 +20,7 @@ class Sink(Protocol):
         """Take one update."""
 
     async def run(self) -> None:
-        """Deliver what is offered; returns once `close` was called and what is pending is out (or given up)."""
+        """Deliver what is offered; returns after `close`, once pending data is delivered or dropped."""
 
     def close(self) -> None:
         """Ask `run` to come to its end."""

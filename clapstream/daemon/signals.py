@@ -13,7 +13,7 @@ from clapstream.process.terminal import Terminal
 _logger = logging.getLogger(__name__)
 
 TERMINAL_CHECK_SECONDS = 1.0
-"""How often to look whether the terminal is there: not every shell sends SIGHUP to what runs in its background."""
+"""How often to look whether the terminal is there: not every shell sends SIGHUP to background jobs."""
 
 
 class Signals:
@@ -44,7 +44,7 @@ class Signals:
             self.stop("terminal lost")
 
     async def watch_terminal(self) -> None:
-        """Stop when the terminal is closed, or when nobody reads the log any more."""
+        """Stop when the terminal is closed, or the reader of the log is gone."""
         while not self._terminal.is_gone():  # noqa: ASYNC110 (the kernel has no event for it)
             await asyncio.sleep(TERMINAL_CHECK_SECONDS)
         self.stop("terminal closed, or nobody reads the log any more")

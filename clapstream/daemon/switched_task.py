@@ -1,4 +1,4 @@
-"""A task that the user switches: off cancels it, on starts it anew."""
+"""A task that the user switches: off cancels it, on starts it again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SwitchedTask:
         return self._on
 
     def switch(self, on: bool) -> None:
-        """Switch it; without effect where it stands so already."""
+        """Switch it; no effect if it is in that state already."""
         if on == self._on:
             return
         self._on = on
@@ -45,8 +45,8 @@ class SwitchedTask:
                 if current is not None and current.cancelling():
                     raise
                 if not self._switched_off:
-                    # Passed on, it would end this task and nobody would notice: a task group ignores it.
-                    raise RuntimeError(f"{self._name} was cancelled, but by nobody") from None
+                    # Passed on, it would end this task silently: a task group ignores cancellation.
+                    raise RuntimeError(f"{self._name} was cancelled unexpectedly") from None
                 self._switched_off = False  # and perhaps on again, while the body was ending
             else:
                 return

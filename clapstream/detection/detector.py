@@ -1,6 +1,6 @@
 """Detection on one stream: embeddings of its windows in, scores and events out.
 
-Everything that finds events is put together here, whatever feeds it: the daemon live, a command or a training step
+Everything that finds events is put together here, for every caller: the daemon live, a command or a training step
 from files. Positions are samples of one unbroken stream; nothing here knows a clock, a model or a thread.
 """
 
@@ -43,7 +43,7 @@ class ListenedLabels:
 
 @dataclass(frozen=True, slots=True)
 class DetectorRule:
-    """Sizes of windows in samples, and how sure the gate has to be (None: every window is scored)."""
+    """Sizes of windows in samples, and the limits of the gate (None: every window is scored)."""
 
     window_samples: int
     hop_samples: int
@@ -65,7 +65,7 @@ class Detector:
         return self._scores
 
     def is_nothing(self, window: Window) -> bool:
-        """Whether the gate is certain that a window has no label in it, so that it need not be embedded.
+        """Whether the gate finds background noise alone in a window, so that it need not be embedded.
 
         Every window has to be shown, since the gate learns the noise floor from them. While an event is going on or
         waits for its confirmation nothing is skipped.
@@ -94,14 +94,14 @@ class Detector:
         return transitions
 
     def replace_labels(self, labels: ListenedLabels) -> list[Transition]:
-        """Listen for other labels from the next window on; events of labels that are gone end now."""
+        """Listen for other labels from the next window on; events of removed labels end now."""
         self._labels = labels
         if self._gate is not None:
             self._gate.distrust()
         return self._tracker.replace_rules(labels.rules)
 
     def finish(self) -> list[Transition]:
-        """The stream is over: events that are going on end."""
+        """The stream is over: active events end."""
         return self._tracker.finish()
 
     def _label_scores(self, scores: Floats) -> tuple[LabelScore, ...]:

@@ -3,8 +3,8 @@
 A 10 s window is scored every hop, so a sound that is in one window but was not in the one before must have entered
 in the samples that are new, and a sound that is missing from a window must have left by that window's first sample.
 Both times are therefore known to one hop, although the window is long. A sound that fills only the edge of a window
-scores low in it, though: whether there is an event is for `start` and `stop` to say, but when it began and ended is
-read off the windows around it that score at least half of `stop`, its traces. Everything here is integer samples of
+scores low in it, though: `start` and `stop` decide whether there is an event, but when it began and ended is read
+off the windows around it that score at least half of `stop`, its traces. Everything here is integer samples of
 one stream; nothing here knows a clock.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from clapstream.updates import LabelInfo
 
@@ -47,7 +46,6 @@ class EventRule:
 class Transition:
     """An event started, or ended if `end_sample` is set. `score` is that of the window that confirmed it."""
 
-    phase: Literal["start", "end"]
     label: LabelInfo
     start_sample: int
     end_sample: int | None
@@ -96,12 +94,12 @@ class EventTracker:
 
     @property
     def active(self) -> frozenset[str]:
-        """Slugs of the labels whose event is going on."""
+        """Slugs of the labels with an active event."""
         return frozenset(state.rule.label.slug for state in self._states if state.active)
 
     @property
     def idle(self) -> bool:
-        """Whether no event is going on and none waits for its confirmation."""
+        """Whether no event is active and none waits for confirmation."""
         return not any(state.active or state.run_length for state in self._states)
 
     def update(self, first_sample: int, end_sample: int, scores: Sequence[float]) -> list[Transition]:
@@ -130,11 +128,11 @@ class EventTracker:
         Raises ValueError for one that does not move forward, and while the tracker is not idle.
         """
         if not self.idle:
-            raise ValueError(f"window [{first_sample}, {end_sample}) cannot be nothing: an event is going on")
+            raise ValueError(f"window [{first_sample}, {end_sample}) cannot be skipped: an event is active")
         self.update(first_sample, end_sample, [0.0] * len(self._states))
 
     def finish(self) -> list[Transition]:
-        """End whatever is going on, where it was last heard; the next stream counts its samples anew."""
+        """End active events where they were last heard; the next stream counts samples from 0."""
         transitions = [_end(state) for state in self._states if state.active]
         for state in self._states:
             state.forget()
@@ -142,7 +140,7 @@ class EventTracker:
         return transitions
 
     def replace_rules(self, rules: Sequence[EventRule]) -> list[Transition]:
-        """Change the label set while listening: labels that stay keep their events, those that left end theirs."""
+        """Change the label set while listening: labels that stay keep their events, those of removed labels end."""
         kept = {state.rule.label.slug: state for state in self._states}
         self._states = []
         for rule in rules:
@@ -166,7 +164,7 @@ def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> T
         state.run_length = 0
         return None
     if state.run_length == 0:
-        assert state.trace_start is not None, "whatever starts an event leaves a trace"
+        assert state.trace_start is not None, "a window that starts an event is a trace of it"
         state.start_sample = max(state.trace_start, window.first)  # what left before this window is another sound
         state.peak_score = 0.0
     state.run_length += 1
@@ -177,7 +175,7 @@ def _advance(state: _LabelState, window: _Span, entered: int, score: float) -> T
     state.active = True
     state.score = score
     state.first_without = state.first_below = None
-    return Transition("start", state.rule.label, state.start_sample, None, score, state.peak_score)
+    return Transition(state.rule.label, state.start_sample, None, score, state.peak_score)
 
 
 def _advance_active(state: _LabelState, window: _Span, score: float) -> Transition | None:
@@ -209,4 +207,4 @@ def _end(state: _LabelState) -> Transition:
     # The sound came in the newest hop of the first window that had it, so it cannot have left before that window
     # ended; a score that flickers would otherwise give an end before the start.
     end_sample = max(left_by, state.earliest_end)
-    return Transition("end", state.rule.label, state.start_sample, end_sample, state.score, state.peak_score)
+    return Transition(state.rule.label, state.start_sample, end_sample, state.score, state.peak_score)

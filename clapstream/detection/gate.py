@@ -1,8 +1,8 @@
-"""The gate: tells windows that are certainly nothing, so that the model need not look at them.
+"""The gate: recognises windows of background noise alone, for which the model need not run.
 
 A source has a noise floor: the hum, hiss and rustle that are there when nothing happens. The gate learns it in each
 band of frequencies. It lets a window pass unscored only while nothing in it differs from that floor, louder or
-quieter, and while the model, asked again and again, agrees that this is nothing. Everything here is integer samples
+quieter, and while the model, run at intervals, finds no label. Everything here is integer samples
 and dB of one stream; nothing here knows a clock, a label or a model.
 """
 
@@ -32,12 +32,12 @@ FLOOR_QUANTILE = 0.2
 """The floor is what the levels stay below for a fifth of the time: low, so that sounds hardly raise it."""
 
 QUIET_SHARE = 0.5
-"""The model agrees that a window is nothing if every label scores less than this share of what starts an event."""
+"""The model confirms background noise if every label scores less than this share of its `start`."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateRule:
-    """How sure the gate has to be.
+    """Limits within which the gate skips windows.
 
     Every level must be within `margin_db` of the floor, and one window is scored at least every `check_samples`.
     """
@@ -72,7 +72,7 @@ class NoiseFloor:
 
 
 class Gate:
-    """Tells which windows of one stream are certainly nothing.
+    """Decides which windows of one stream hold background noise alone.
 
     That is a window whose every span was within the floor's margin, after as many quiet scored windows as a sound
     can lie in, the newest of them not long ago.
@@ -92,7 +92,7 @@ class Gate:
         self._scored_to = 0
 
     def hear(self, first_sample: int, end_sample: int, newest_sample: int, levels: Levels) -> bool:
-        """Take the levels of a whole window's newest span; True if the window is certainly nothing.
+        """Take the levels of a whole window's newest span; True if the window is background noise alone.
 
         The window is `[first_sample, end_sample)`; no earlier one had its samples from `newest_sample` on. Windows
         come in order; what was not heard between them, a hole or the partial windows behind it, is not trusted.
@@ -100,7 +100,9 @@ class Gate:
         span_from = end_sample - self.span_samples
         if newest_sample != self._heard_to:
             self._steady_from = None
-        if not self._floor.distance_db(levels) <= self._rule.margin_db:  # so written, what is no number is no floor
+        if (
+            not self._floor.distance_db(levels) <= self._rule.margin_db
+        ):  # written so that NaN does not match the floor
             self._steady_from = None
         elif self._steady_from is None:
             self._steady_from = span_from
@@ -116,7 +118,7 @@ class Gate:
         )
 
     def scored(self, end_sample: int, loudest_share: float) -> None:
-        """Take what the model said of the window that ends before `end_sample`.
+        """Take the scores of the window that ends before `end_sample`.
 
         `loudest_share` is the highest score of a label, as a share of what starts an event of it.
         """
@@ -124,5 +126,5 @@ class Gate:
         self._quiet_windows = self._quiet_windows + 1 if loudest_share < QUIET_SHARE else 0
 
     def distrust(self) -> None:
-        """Forget what the model said: it listens for other labels from now on."""
+        """Discard earlier scores: the labels change."""
         self._quiet_windows = 0

@@ -1,4 +1,4 @@
-"""Audio embeddings into scores: how surely a window contains each label, whatever the other labels are.
+"""Audio embeddings into scores: how surely a window contains each label, independent of the other labels.
 
 CLAP's cosine alone means little: unrelated captions share a large part of it, and a softmax over the user's labels
 would give a single label 1.0 for ever. So every label competes only with the background prompts::

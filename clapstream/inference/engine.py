@@ -1,4 +1,4 @@
-"""What every engine is: windows of sound in, embeddings out, on one thread."""
+"""The interface of every engine: windows of sound in, embeddings out, on one thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes label sets ready to score: texts are embedded, and scores scaled as the checkpoint says."""
+"""Makes label sets ready to score: texts are embedded, and scores scaled by the checkpoint's Platt scaling."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LabelEmbedder:
         self._scaling = _read_platt_scaling(self._source)
 
     def listened_labels(self, label_set: LabelSet) -> ListenedLabels:
-        """The rules and the scorer of a label set; warns of labels that the checkpoint cannot tell apart."""
+        """The rules and the scorer of a label set; warns of labels that the checkpoint cannot separate."""
         self._warn_of_collapsed(label_set, self._embed(label_set))
         return ListenedLabels(event_rules(label_set), self.scorer(label_set))
 
@@ -70,7 +70,7 @@ class LabelEmbedder:
 
 
 def _read_logit_scale(source: CheckpointSource) -> float:
-    """What cosines are multiplied by before the softmax; the checkpoint has its logarithm."""
+    """The factor of cosines before the softmax; the checkpoint has its logarithm."""
     weights = open_weights(source)
     if "logit_scale_a" not in weights.shapes:
         raise CheckpointError(f"{weights.location}: has no logit_scale_a; it is no whole CLAP")

@@ -1,4 +1,4 @@
-"""Where and how precisely the audio tower runs: chosen by what the machine has, checked on a probe window."""
+"""Where and how precisely the audio tower runs: chosen for the hardware, checked on a probe window."""
 
 from __future__ import annotations
 

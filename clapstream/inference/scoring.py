@@ -1,4 +1,4 @@
-"""Engine and labels in one, for what scores windows without a thread or a stream: commands and training."""
+"""Engine and labels in one, for callers that score windows without a thread or a stream: commands and training."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class ModelWorker:
 
     @property
     def seconds_since_beat(self) -> float:
-        """How long ago the thread last came round its loop; grows while a batch hangs."""
+        """Seconds since the thread last began a pass of its loop; grows while a batch hangs."""
         return time.monotonic() - self._last_beat
 
     def offer(self, source: str, samples: Floats, position: StreamPosition, deliver: Deliver) -> bool:
@@ -144,7 +144,7 @@ def _embed(loop: asyncio.AbstractEventLoop, engine: Engine, requests: list[_Requ
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     try:
         loop.call_soon_threadsafe(callback)
-    except RuntimeError:  # the loop closed while the thread was in a batch: nobody is waiting any more
+    except RuntimeError:  # the loop closed during the batch: no one waits for the result
         _logger.debug("the event loop is closed; a result is dropped")
 
 

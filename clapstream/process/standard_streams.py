@@ -1,4 +1,4 @@
-"""Standard input, output and error: present and safe to print to, whatever the parent process passed on."""
+"""Standard input, output and error: present and safe to print to, even if the parent process closed them."""
 
 from __future__ import annotations
 

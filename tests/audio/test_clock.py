@@ -74,7 +74,7 @@ class TestStreamClock:
             max_size=60,
         )
     )
-    def test_never_goes_backwards_and_never_changes_its_mind(self, blocks: list[tuple[int, int]]) -> None:
+    def test_never_goes_backwards_and_the_same_sample_keeps_its_time(self, blocks: list[tuple[int, int]]) -> None:
         clock = StreamClock(START)
         sample, asked = 0, {0: clock.utc(0)}
         for sample_count, late in blocks:

@@ -45,7 +45,7 @@ def test_the_reference_is_that_of_the_same_device_checkpoint_and_batch() -> None
     assert reference_of(Measured("clapstream fp32", "full-size", 64), among) is None
 
 
-def test_the_table_tells_medians_ratios_and_cosine() -> None:
+def test_the_table_shows_medians_ratios_and_cosine() -> None:
     lines = comparison_table([SLOW, FAST]).splitlines()
     (row,) = [line for line in lines if "clapstream" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]

@@ -26,5 +26,5 @@ def test_an_arm_processor_has_its_instruction_sets() -> None:
 
 
 @pytest.mark.parametrize("cpuinfo", [None, ""])
-def test_what_the_system_does_not_tell_is_left_out(cpuinfo: str | None) -> None:
+def test_unknown_processor_details_are_left_out(cpuinfo: str | None) -> None:
     assert "cores" in describe_processor(cpuinfo)

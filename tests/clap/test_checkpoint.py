@@ -306,10 +306,10 @@ def test_a_truncated_pickle_is_named(new, directory):
         ({}, "index.json: has no weight_map"),
         ({"a": "gone.safetensors"}, "index.json: gone.safetensors, which it names, is missing"),
         ({"a": "../model.safetensors"}, "'../model.safetensors' is not a file name"),
-        ({"a": "one.safetensors"}, "one.safetensors: has no a, which model.safetensors.index.json says is there"),
+        ({"a": "one.safetensors"}, "one.safetensors: has no a, which model.safetensors.index.json lists in it"),
     ],
 )
-def test_an_index_that_lies_is_named(weight_map, message, directory):
+def test_a_wrong_index_is_reported_with_its_file(weight_map, message, directory):
     (directory / "model.safetensors").rename(directory / "one.safetensors")
     (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(CheckpointError, match=message):

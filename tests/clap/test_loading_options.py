@@ -167,13 +167,13 @@ def test_the_form_of_weights_is_chosen(directory, tmp_path):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_what_was_loaded_is_told(model, directory):
+def test_loading_info_lists_what_was_loaded(model, directory):
     loaded, report = model.from_pretrained(directory, output_loading_info=True)
     assert isinstance(loaded, model)
     assert report == {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": [], "error_msgs": []}
 
 
-def test_keys_that_do_not_fit_are_told_instead_of_refused(directory):
+def test_mismatched_keys_are_reported_instead_of_refused(directory):
     state = dict(ClapModel.from_pretrained(directory).state_dict())
     del state["text_projection.linear1.weight"]
     state["classifier.bias"] = torch.ones(1)

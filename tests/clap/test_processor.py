@@ -72,7 +72,7 @@ def test_each_part_is_that_of_transformers(processor, reference):
         {"text_kwargs": {"padding": "longest"}},
     ],
 )
-def test_what_is_said_of_texts_leaves_sounds_alone(for_texts, processor):
+def test_text_arguments_do_not_change_sounds(for_texts, processor):
     alone = processor(audio=SOUND, sampling_rate=8000, return_tensors="pt")
     both = processor(TEXTS, audio=SOUND, sampling_rate=8000, return_tensors="pt", **for_texts)
     assert torch.equal(both.input_features, alone.input_features)
@@ -80,7 +80,7 @@ def test_what_is_said_of_texts_leaves_sounds_alone(for_texts, processor):
 
 
 @pytest.mark.parametrize("said", [{"padding": "pad"}, {"audio_kwargs": {"padding": "pad"}}])
-def test_what_is_said_of_sounds_leaves_texts_alone(said, processor):
+def test_sound_arguments_do_not_change_texts(said, processor):
     alone = processor(TEXTS)
     both = processor(TEXTS, SOUND, sampling_rate=8000, **said)
     assert both.input_ids == alone.input_ids
@@ -98,7 +98,7 @@ def test_what_is_said_of_sounds_leaves_texts_alone(said, processor):
         ({"max_length": 4000}, {"max_length": 4000}),
     ],
 )
-def test_without_texts_everything_is_said_of_the_sounds(said, meant, processor):
+def test_without_texts_all_arguments_apply_to_sounds(said, meant, processor):
     found = processor(audio=SOUND, sampling_rate=8000, return_tensors="pt", **said)
     expected = processor.feature_extractor(SOUND, sampling_rate=8000, return_tensors="pt", **meant)
     assert torch.equal(found.input_features, expected.input_features)

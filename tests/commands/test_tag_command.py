@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from support.scoring import AlwaysDetects
 from support.sound_files import cut_in_half, ffmpeg, make_tone, make_video
 
 from clapstream.audio.block import RATE_HZ, Block
@@ -33,16 +34,9 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
 
 
-class Hears:
-    """A scorer that finds its label in every window."""
-
-    def score(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        return np.ones((len(windows), 1), dtype=np.float32)
-
-
 def tag(*paths: Path, as_json: bool = True) -> int:
     window = WindowSettings(seconds=1.0, hop_seconds=1.0)
-    return tag_files(paths, Hears(), [("dog", 0.5)], window, as_json=as_json)
+    return tag_files(paths, AlwaysDetects(), [("dog", 0.5)], window, as_json=as_json)
 
 
 def write_wav(path: Path, seconds: float = 1.0) -> Path:
@@ -143,7 +137,7 @@ class TestFolders:
         assert tag(tmp_path / "silent.mp4") == FAILURE
         assert "no audio track, only video" in capsys.readouterr().err
 
-    def test_one_without_sound_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_folder_without_sound_is_reported(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "notes.txt").write_text("no sound")
         assert tag(tmp_path) == FAILURE
         assert f"{tmp_path}: no sound files in this folder" in capsys.readouterr().err
@@ -155,7 +149,7 @@ class TestFolders:
         assert files == [str(first), str(second)]
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
-    def test_a_folder_that_cannot_be_read_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_unreadable_folder_is_reported(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_wav(tmp_path / "a.wav")
         write_wav(tmp_path / "closed" / "b.wav").parent.chmod(0)
         assert tag(tmp_path) == FAILURE

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.configuration import LABELS
 
 from clapstream.config import (
     ConfigError,
@@ -23,8 +24,6 @@ from clapstream.config import (
 )
 from clapstream.config.settings import MainFile, host_name_when_null
 from clapstream.urls import shown_url
-
-LABELS = "labels: [dog barking, doorbell]\nbackground: [a quiet room]\n"
 
 
 def write(folder: Path, main: str = "", labels: str = LABELS) -> Path:
@@ -158,7 +157,7 @@ sources:
         assert found[0] == field
         assert message in found[1]
 
-    def test_an_empty_list_hears_nothing(self, tmp_path: Path) -> None:
+    def test_an_empty_list_of_sources_is_refused(self, tmp_path: Path) -> None:
         assert only_problem(tmp_path, "sources: []") == ("sources", "needs at least one entry")
 
     def test_two_names_with_one_slug(self, tmp_path: Path) -> None:

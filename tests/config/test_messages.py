@@ -103,5 +103,5 @@ def test_every_setting_of_a_label(tmp_path: Path, section: str, key: str) -> Non
         ("mqtt: {server: x}", "mqtt.server: is not known; did you mean host? known here: "),
     ],
 )
-def test_what_is_said(tmp_path: Path, text: str, said: str) -> None:
+def test_messages(tmp_path: Path, text: str, said: str) -> None:
     assert said in refusal(tmp_path, text)

@@ -41,7 +41,7 @@ class TestMeaning:
         (tmp_path / "cellar.yaml").write_text(CELLAR)
         text = sources("null", "[siren, dog barking]", "cellar.yaml") + "  - {name: Left out, type: pcm}\n"
         settings = load(tmp_path, text, COMMON)
-        assert {slug: names(labels) for slug, labels in settings.source_labels.items()} == {
+        assert {source.slug: names(settings.labels_of(source)) for source in settings.sources} == {
             "s0": ["dog barking", "Doorbell!", "siren"],
             "s1": ["dog barking", "siren"],
             "s2": ["water dripping"],
@@ -72,7 +72,7 @@ class TestMeaning:
 
     def test_the_common_file_can_be_named(self, tmp_path: Path) -> None:
         settings = load(tmp_path, sources("labels.yaml", "./labels.yaml"), COMMON)
-        assert settings.source_labels == {"s0": settings.labels, "s1": settings.labels}
+        assert [settings.labels_of(source) for source in settings.sources] == [settings.labels] * 2
 
     def test_sources_are_found_by_their_slug(self, tmp_path: Path) -> None:
         """The daemon knows a source that it started with by its slug, whatever the settings say after a reload."""
@@ -149,7 +149,7 @@ class TestMistakes:
         labels = "labels: [siren, '${SECRET}', {name: '${SECRET}2'}]\nbackground: [b]"
         assert "hunter2" not in refusal(tmp_path, sources("[hunter3]"), labels, SECRET="hunter2")
 
-    def test_mistakes_of_all_files_are_told_at_once_and_those_of_a_shared_one_once(self, tmp_path: Path) -> None:
+    def test_mistakes_of_all_files_are_reported_together_and_once_for_a_shared_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("labels:\n  - {name: a, start: 2}\n  - {name: b, confirm_windows: 5}\n")
         (tmp_path / "b.yaml").write_text("defaults: {confirm_windows: 9}\nlabels: [a]\nbackgrond: [b]\n")
         (tmp_path / "c.yaml").write_text("labels:\n\t- a\n")
@@ -171,7 +171,7 @@ class TestMistakes:
             "c.yaml: line 2: a tab is used for indentation; YAML allows only spaces there",
         ]
 
-    def test_the_common_file_with_a_mistake_is_told_once(self, tmp_path: Path) -> None:
+    def test_a_mistake_in_the_common_file_is_reported_once(self, tmp_path: Path) -> None:
         found = refusal(tmp_path, sources("labels.yaml", "[siren]"), "labels: [a, {name: b, start: 3}]")
         assert found == "labels.yaml:1: labels[1].start: must be at most 1, not 3"
 
@@ -186,7 +186,7 @@ class TestMistakes:
         assert "cellar.yaml does not exist" in problem.message
         (tmp_path / "cellar.yaml").write_text(CELLAR)
         settings = load_settings(tmp_path / "clapstream.yaml", {}, sources_may_fail=True)
-        assert names(settings.source_labels["s1"]) == ["water dripping"]
+        assert names(settings.labels_of(settings.sources[1])) == ["water dripping"]
 
 
 class TestCheck:

@@ -62,7 +62,7 @@ def test_what_is_refused(text: str, reason: str) -> None:
         ("a: !x {b: 1}", ("a",), "YAML tag"),
     ],
 )
-def test_what_is_left_out_and_said(text: str, location: tuple[str | int, ...], reason: str) -> None:
+def test_skipped_keys_are_reported(text: str, location: tuple[str | int, ...], reason: str) -> None:
     (problem,) = parse_yaml(text, {}).problems
     assert problem[0] == location
     assert reason in problem[1]

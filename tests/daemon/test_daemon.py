@@ -180,7 +180,7 @@ def test_a_signal_while_the_model_loads_stops_at_once() -> None:
     assert sink.updates[1:] == [SourceListening(HALL, True)], "no source was opened"
 
 
-def test_what_the_model_cannot_mend_ends_the_run() -> None:
+def test_a_checkpoint_that_cannot_be_loaded_ends_the_run() -> None:
     def load() -> LoudEngine:
         raise CheckpointError("model.safetensors: damaged")
 
@@ -237,7 +237,7 @@ def test_a_reload_names_what_needs_a_restart(caplog: pytest.LogCaptureFixture) -
     assert "what changed in node, sources needs a restart" in caplog.text
 
 
-def test_systemd_is_told_ready_fed_and_told_stopping(tmp_path: Path) -> None:
+def test_systemd_gets_ready_watchdog_and_stopping(tmp_path: Path) -> None:
     import socket
 
     address = str(tmp_path / "notify")

@@ -194,7 +194,7 @@ def test_every_window_of_a_source_that_is_not_live_is_scored() -> None:
     assert bench.of(SourceDiagnostics)[-1].skipped_windows == 0
 
 
-def test_live_windows_that_nobody_read_are_skipped_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_unread_live_windows_are_skipped_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(at_once=False)
 
     async def body(task: asyncio.Task[None]) -> None:
@@ -255,7 +255,7 @@ def test_a_lost_stream_ends_its_events_and_a_late_result_changes_nothing() -> No
         st.tuples(st.booleans(), st.sampled_from([0, 0, 0, 2, 3_600, -3_600, 8 * 3_600, -86_400])), max_size=40
     )
 )
-def test_no_jump_of_the_clock_bends_an_event_or_leaves_one_going_on(hops: list[tuple[bool, int]]) -> None:
+def test_clock_jumps_neither_change_durations_nor_leave_events_active(hops: list[tuple[bool, int]]) -> None:
     """The wall clock is set, or the machine sleeps, between any two blocks of one stream."""
     bench = Bench()
 
@@ -318,14 +318,14 @@ def test_a_switch_flipped_faster_than_the_source_closes_leaves_it_open(flips: in
     run(bench, body)
 
 
-def test_a_source_that_is_cancelled_by_nobody_ends_the_run() -> None:
+def test_an_unexpected_cancellation_of_a_source_ends_the_run() -> None:
     """A task group takes a cancelled task for one that is done: the source would be gone and nobody would know."""
     bench = Bench()
 
     async def body(task: asyncio.Task[None]) -> None:
         await settle()
         bench.source.queue.put_nowait(asyncio.CancelledError())
-        with pytest.raises(RuntimeError, match="cancelled, but by nobody"):
+        with pytest.raises(RuntimeError, match="cancelled unexpectedly"):
             await task
 
     run(bench, body)

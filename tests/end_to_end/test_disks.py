@@ -43,7 +43,7 @@ def write_labels(folder: Path, names: list[str]) -> None:
     (folder / "labels.yaml").write_text(yaml.safe_dump(label_set))
 
 
-def test_a_full_disk_is_said_once_and_what_waited_is_told_when_the_broker_comes(
+def test_a_full_disk_is_logged_once_and_waiting_detections_are_delivered_when_the_broker_comes(
     tmp_path: Path,
     small_disk: SmallDisk,
     settings: Settings,
@@ -79,7 +79,7 @@ def test_a_full_disk_is_said_once_and_what_waited_is_told_when_the_broker_comes(
     assert process.log.count("WARNING") == 2, process.log  # the broker, the spool
 
 
-def test_a_cache_and_a_spool_that_can_never_be_written_are_said_once(
+def test_an_unwritable_cache_and_spool_are_each_logged_once(
     tmp_path: Path,
     small_disk: SmallDisk,
     settings: Settings,
@@ -99,7 +99,7 @@ def test_a_cache_and_a_spool_that_can_never_be_written_are_said_once(
     assert process.log.count("WARNING") == 2, process.log
 
 
-def test_a_cache_on_a_read_only_disk_is_said_once(
+def test_a_cache_on_a_read_only_disk_is_logged_once(
     small_disk: SmallDisk, settings: Settings, start_clapstream: Callable[[Settings], ClapstreamProcess]
 ) -> None:
     small_disk.remount("ro")

@@ -41,7 +41,7 @@ def bad_sources(tmp_path: Path) -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[list[ClapstreamProcess]]:
+def start() -> Iterator[list[ClapstreamProcess]]:
     processes: list[ClapstreamProcess] = []
     yield processes
     for process in processes:

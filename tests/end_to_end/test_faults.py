@@ -92,7 +92,7 @@ def test_a_killed_daemon_is_seen_offline_and_leaves_no_label_on(
     assert fresh.on(state) == ["OFF"]
 
 
-def test_a_daemon_killed_while_the_broker_was_away_tells_it_after_its_restart(
+def test_a_daemon_killed_during_a_broker_outage_delivers_after_its_restart(
     tmp_path: Path, make_broker: Callable[..., Broker], start_clapstream: StartClapstream
 ) -> None:
     write_scene(tmp_path / "scene.wav", 60.0, {"dog_barking": 2.0})

@@ -93,7 +93,7 @@ def test_a_recording_as_fast_as_possible_says_the_same_and_ends(
     )
 
 
-def test_a_broker_that_is_not_there_at_the_start_is_said_once_and_listening_goes_on(
+def test_an_absent_broker_at_start_is_logged_once_and_listening_continues(
     tmp_path: Path,
     make_broker: Callable[..., Broker],
     start_clapstream: Callable[[Settings], ClapstreamProcess],

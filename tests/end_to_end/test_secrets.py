@@ -20,7 +20,7 @@ from support.real_broker import Broker
 pytest.importorskip("av", reason="needs the extra stream")
 
 SECRETS = re.compile("hunter2|secretuser|hun%2Fter2")
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 class RefusingCamera(http.server.BaseHTTPRequestHandler):
@@ -128,7 +128,7 @@ def _copy(outer: int, written: Path) -> None:
 
 def wait_for(written: Path, found: Callable[[str], bool]) -> str:
     """What was written, once it is as wanted."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not found(text := written.read_text(errors="replace")):
         assert time.monotonic() < deadline, text
         time.sleep(0.1)
@@ -176,7 +176,7 @@ def test_no_secret_of_a_hub_mirror_is_logged(camera: str, tmp_path: Path) -> Non
     mirror = {"HF_ENDPOINT": f"http://secretuser:hunter2@{camera}", "HF_HOME": str(tmp_path / "hub")}
     command = [sys.executable, "-m", "clapstream", "bench", "-v", "-c", str(config)]
     found = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **mirror}, timeout=PATIENCE_SECONDS, check=False
+        command, capture_output=True, text=True, env={**os.environ, **mirror}, timeout=TIMEOUT_SECONDS, check=False
     )
     assert found.returncode == 1
     assert "the hub answers 418" in found.stderr

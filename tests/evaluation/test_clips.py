@@ -60,7 +60,7 @@ def test_mistakes_name_line_and_column(folder: Path, text: str, message: str) ->
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_all_mistakes_are_told_up_to_ten(folder: Path) -> None:
+def test_up_to_ten_mistakes_are_reported(folder: Path) -> None:
     path = write(folder, "file,label\n" + "none.wav,dog\n" * 12)
     with pytest.raises(ClipListError) as caught:
         read_clips(path)

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
-from tokenizers import ByteLevelBPETokenizer
+from support.small_checkpoint import write_small_checkpoint
 
 from clapstream.audio.block import RATE_HZ
-from clapstream.clap import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor, ClapTokenizer
 from clapstream.evaluation.clips import ClipListError, LabelledClip
 from clapstream.evaluation.embedder import ClapEmbedder, Floats
 from clapstream.evaluation.zero_shot import TemplateError, evaluate, evaluate_clips, evaluate_scores, fill_template
@@ -146,7 +144,8 @@ def test_a_wrong_template_is_found_before_a_checkpoint_is_loaded(clips: list[Lab
 
 
 def test_a_checkpoint_directory_is_evaluated(clips: list[LabelledClip], tmp_path: Path) -> None:
-    checkpoint = save_tiny_checkpoint(tmp_path / "checkpoint")
+    checkpoint = tmp_path / "checkpoint"
+    write_small_checkpoint(checkpoint)
     rows = [f"{clip.path.name},{clip.label},{clip.fold}" for clip in clips]
     (tmp_path / "list.csv").write_text("\n".join(["file,label,fold", *rows]))
     first, again = (evaluate(tmp_path / "list.csv", str(checkpoint), device="cpu") for _ in range(2))
@@ -157,7 +156,8 @@ def test_a_checkpoint_directory_is_evaluated(clips: list[LabelledClip], tmp_path
 
 
 def test_embeddings_have_unit_length_and_do_not_depend_on_their_batch(tmp_path: Path) -> None:
-    embedder = ClapEmbedder(str(save_tiny_checkpoint(tmp_path)), device="cpu")
+    write_small_checkpoint(tmp_path)
+    embedder = ClapEmbedder(str(tmp_path), device="cpu")
     random = np.random.default_rng(0)
     clips = [random.normal(0, 0.1, frames).astype(np.float32) for frames in (RATE_HZ, 4800)]
     together = embedder.embed_audio(clips)
@@ -167,22 +167,3 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_their_batch(tmp_path: 
     )
     texts = embedder.embed_texts(["a dog", "rain on the roof of a house"])
     np.testing.assert_allclose(texts[:1], embedder.embed_texts(["a dog"]), atol=1e-5)
-
-
-def save_tiny_checkpoint(directory: Path) -> Path:
-    """A CLAP with random weights that is complete in every file."""
-    directory.mkdir(exist_ok=True)
-    learner = ByteLevelBPETokenizer()
-    special_tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    learner.train_from_iterator(
-        ["this is a sound"], vocab_size=300, special_tokens=special_tokens, show_progress=False
-    )
-    learner.save_model(str(directory))
-    torch.manual_seed(0)
-    text = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    audio = {"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 2], "hidden_size": 16}
-    config = ClapConfig(text_config=text | {"intermediate_size": 32}, audio_config=audio, projection_dim=8)
-    ClapModel(config).save_pretrained(directory)
-    extractor = ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
-    ClapProcessor(extractor, ClapTokenizer.from_pretrained(directory)).save_pretrained(directory)
-    return directory

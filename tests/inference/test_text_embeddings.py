@@ -73,7 +73,7 @@ def test_only_new_texts_are_embedded_and_another_checkpoint_starts_anew(tmp_path
     assert len(other.asked[0]) == 7
 
 
-def test_a_damaged_cache_is_said_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_cache_is_reported_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     embed_label_set(LABELS, EmbeddingCache(tmp_path, "f"), CountingEmbedder())
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:20])

@@ -117,7 +117,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_said(checkpoint: Path) -> None:
+def test_a_missing_gpu_is_reported(checkpoint: Path) -> None:
     with pytest.raises(DeviceError, match=r"model\.device: cuda is not there"):
         TorchEngine(model_settings(checkpoint, device="cuda"), None)
 

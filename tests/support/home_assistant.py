@@ -23,7 +23,7 @@ import websockets.sync.client
 
 from support.real_broker import free_port
 
-PATIENCE_SECONDS = 240.0
+TIMEOUT_SECONDS = 240.0
 VARIABLE = "CLAPSTREAM_TEST_HASS"
 INSTALL = (
     "python3.13 -m venv hass && "
@@ -84,7 +84,7 @@ class HomeAssistant:
         """The result of a WebSocket command; fails the test where Home Assistant refuses it."""
         self._last_id += 1
         self._send({"id": self._last_id, "type": command, **fields})
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             answer = self._receive(deadline - time.monotonic())
             if answer is not None and answer["type"] == "result" and answer["id"] == self._last_id:
@@ -102,7 +102,7 @@ class HomeAssistant:
 
     def wait_for_state(self, entity_id: str, condition: Callable[[State], bool], after: int = 0) -> State:
         """The first state of an entity, from this index of `history` on, that fulfils a condition."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             for state in self.history[after:]:
                 if state["entity_id"] == entity_id and condition(state):
@@ -121,7 +121,7 @@ class HomeAssistant:
         assert self._process is not None
         self._disconnect()
         self._process.terminate()
-        self._process.wait(PATIENCE_SECONDS)
+        self._process.wait(TIMEOUT_SECONDS)
         self._process = None
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class HomeAssistant:
     def _send_request(self, path: str, body: bytes, headers: dict[str, str]) -> Any:
         request = urllib.request.Request(self._url + path, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -168,9 +168,9 @@ class HomeAssistant:
         address = f"ws{self._url.removeprefix('http')}/api/websocket"
         # Events wait in the queue until the test reads them.
         self._connection = websockets.sync.client.connect(address, max_queue=None, max_size=None, proxy=None)
-        self._receive(PATIENCE_SECONDS)
+        self._receive(TIMEOUT_SECONDS)
         self._send({"type": "auth", "access_token": self._token})
-        answer = self._receive(PATIENCE_SECONDS)
+        answer = self._receive(TIMEOUT_SECONDS)
         assert answer is not None and answer["type"] == "auth_ok", answer
         self.request("subscribe_events", event_type="state_changed")
 
@@ -195,7 +195,7 @@ class HomeAssistant:
 
     @staticmethod
     def _until(condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"waited in vain for {what}"
             time.sleep(0.1)

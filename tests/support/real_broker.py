@@ -19,7 +19,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-PATIENCE_SECONDS = 15.0
+TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Listener:
         self._client.reconnect_delay_set(0.1, 0.2)  # type: ignore[arg-type]  # fractions work
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        assert self._subscribed.wait(PATIENCE_SECONDS), "the broker accepted no subscription"
+        assert self._subscribed.wait(TIMEOUT_SECONDS), "the broker accepted no subscription"
 
     def _receive(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         with self._changed:
@@ -63,10 +63,10 @@ class Listener:
         return [message.payload for message in self.messages if message.topic == topic]
 
     def wait(
-        self, condition: Callable[[Listener], bool], what: str = "", patience_seconds: float = PATIENCE_SECONDS
+        self, condition: Callable[[Listener], bool], what: str = "", timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
         """Return once the condition holds; fails the test if it never does."""
-        deadline = time.monotonic() + patience_seconds
+        deadline = time.monotonic() + timeout_seconds
         with self._changed:
             while not condition(self):
                 left = deadline - time.monotonic()
@@ -75,7 +75,7 @@ class Listener:
 
     def publish(self, topic: str, payload: str | bytes | None, *, retain: bool = False) -> None:
         """Publish and wait for the acknowledgement."""
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE_SECONDS)
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """Disconnect."""
@@ -109,7 +109,7 @@ class Broker:
         """Start, and return once the port answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([find_mosquitto(), "-c", self._config], stdout=log, stderr=log)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return
@@ -128,7 +128,7 @@ class Broker:
         """Stop it as a service manager does: it persists its state if it is configured to."""
         self._signal(signal.SIGTERM)
         assert self._process is not None
-        self._process.wait(PATIENCE_SECONDS)
+        self._process.wait(TIMEOUT_SECONDS)
         self._process = None
 
     def pause(self) -> None:

@@ -1,4 +1,4 @@
-"""Labels whose scores a test sets itself."""
+"""Scores that a test sets itself."""
 
 from __future__ import annotations
 
@@ -32,11 +32,18 @@ class SameScore:
         return np.repeat(audio[:, :1], self._labels, axis=1)
 
 
+class AlwaysDetects:
+    """A scorer of windows that finds its only label in each."""
+
+    def score(self, windows: Sequence[Floats]) -> Floats:
+        return np.ones((len(windows), 1), dtype=np.float32)
+
+
 def listened(rules: Sequence[EventRule]) -> ListenedLabels:
     """Labels whose scores are the embedding."""
     return ListenedLabels(tuple(rules), EmbeddingIsScores())
 
 
 def same_score(label_set: LabelSet) -> ListenedLabels:
-    """Labels that all score what the first number of the embedding says."""
+    """Labels that all score the first number of the embedding."""
     return ListenedLabels(event_rules(label_set), SameScore(len(label_set.labels)))

@@ -11,17 +11,9 @@ from clapstream.clap.features import ClapFeatureExtractor
 from clapstream.clap.model import ClapModel
 from clapstream.clap.tokenizer import ClapTokenizer
 from support.random_weights import randomise
+from support.small_clap import AUDIO
 
 TEXTS = ("This is a sound of a dog barking.", "a doorbell rings", "a quiet room", "traffic in the distance")
-AUDIO = {
-    "spec_size": 64,
-    "num_mel_bins": 16,
-    "patch_embeds_hidden_size": 16,
-    "depths": [2, 2],
-    "num_attention_heads": [2, 4],
-    "hidden_size": 32,
-    "window_size": 4,
-}
 TEXT = {
     "hidden_size": 32,
     "num_hidden_layers": 1,

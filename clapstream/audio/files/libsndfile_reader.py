@@ -111,7 +111,7 @@ class LibsndfileReader:
 
 
 def _sounds(file: soundfile.SoundFile, start_seconds: float = 0.0) -> Iterator[Sound]:
-    """Give what an open file has, whatever length its header claims; it begins at `start_seconds`."""
+    """Yield the sound of an open file to its real end, not the one in its header, from `start_seconds` on."""
     shortest = math.ceil(file.samplerate * SHORTEST_READ_SECONDS)
     block_samples = max(shortest, min(round(file.samplerate * BLOCK_SECONDS), MOST_SAMPLES_READ // file.channels))
     position = 0

@@ -17,7 +17,7 @@ FASTEST = 1.05
 
 
 class Pace:
-    """Tells a reader how long to wait before it reads on."""
+    """How long a reader waits before it reads on."""
 
     def __init__(self, ahead_seconds: float = AHEAD_SECONDS, fastest: float = FASTEST) -> None:
         """Start now; after `ahead_seconds` of sound, `fastest` seconds of it may be read each second."""

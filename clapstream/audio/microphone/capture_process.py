@@ -83,7 +83,7 @@ class CaptureProcess:
         return CapturedSound(first_sample, np.frombuffer(payload, dtype=np.float32).reshape(-1, self._channels))
 
     async def close(self) -> None:
-        """Kill the process, which closes the microphone whatever state PortAudio is in, and reap it.
+        """Kill the process, which closes the microphone in any state of PortAudio, and reap it.
 
         Nothing else may reap it: asyncio's watcher and `Popen` would both do so, and the later one warns. A thread
         does it, so that it happens even if the caller is cancelled or the kernel is slow to close the device.

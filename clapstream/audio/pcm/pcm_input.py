@@ -92,7 +92,7 @@ class PcmInput:
         """Throw away what waits in the pipe; nothing of a file."""
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             waiting = array.array("i", [0])
-            with contextlib.suppress(OSError):  # not every device knows
+            with contextlib.suppress(OSError):  # not every device supports it
                 fcntl.ioctl(self._descriptor, termios.FIONREAD, waiting)
                 self._samples(os.read(self._descriptor, waiting[0]))
 

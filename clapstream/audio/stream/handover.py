@@ -54,7 +54,7 @@ class Handover:
         return self._blocks.popleft()
 
     def close(self) -> None:
-        """Tell the reader that nobody listens."""
+        """Let the reader end: no one takes blocks any more."""
         self.closed.set()
         self._burst_taken.set()
 
@@ -71,7 +71,7 @@ class Handover:
             self._burst_taken.wait()
 
     def end_from_thread(self, error: Exception) -> None:
-        """Tell why no more blocks come."""
+        """Give the reason why no more blocks come."""
         self._call(self._finish, error)
 
     async def _until_ready(self) -> None:

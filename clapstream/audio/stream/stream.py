@@ -1,4 +1,4 @@
-"""A network stream (RTSP, HTTP and whatever else FFmpeg's libraries read), reconnected whenever it is lost."""
+"""A network stream (RTSP, HTTP and others that FFmpeg's libraries read), reconnected whenever it is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clapstream.urls import shown_url
 _logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 5.0
-"""A stream without sound for this long is lost, whatever else it sends."""
+"""A stream without sound for this long is lost, even if it still sends video."""
 
 QUEUED_BLOCKS = 50
 """Blocks (5 s) kept for a consumer that is late."""
@@ -77,11 +77,11 @@ class Stream(LiveSource):
         thread.start()
         try:
             yield await self._until_opened(reader)
-            told = False
+            warned = False
             while True:
                 yield await handover.get()
-                if handover.overflowed and not told:
-                    told = True
+                if handover.overflowed and not warned:
+                    warned = True
                     _logger.warning(
                         "source %s: audio buffer overflow: audio is lost, the computer is too busy", self.name
                     )

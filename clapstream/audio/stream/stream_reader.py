@@ -49,7 +49,7 @@ class StreamReader:
             self._read()
         except StreamBrokenError as error:
             self._handover.end_from_thread(StreamBrokenError(f"{shown_url(self._url)}: {error}"))
-        except Exception as error:  # whatever it is, the loop raises it
+        except Exception as error:  # of any kind: raised again on the event loop
             self._handover.end_from_thread(error)
 
     def _read(self) -> None:

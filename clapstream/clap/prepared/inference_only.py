@@ -13,7 +13,7 @@ from clapstream.clap.tracing import is_tracing
 
 
 class InferenceOnly(PreparedModule):
-    """A module that refuses whatever would change the weights of which it holds copies, with an InferenceOnlyError.
+    """A module that refuses all that would change the weights of which it holds copies, with an InferenceOnlyError.
 
     It holds them in a form that could not follow a change, and serving the old ones silently would be wrong.
     """

@@ -9,7 +9,7 @@ from rich.cells import set_cell_size
 from rich.console import RenderableType
 from rich.text import Text
 
-from clapstream.sinks.dashboard.frame import FRAME_ROWS, framed
+from clapstream.sinks.dashboard.border import BORDER_ROWS, bordered
 from clapstream.sinks.dashboard.state import DashboardState
 from clapstream.sinks.dashboard.style import ACTIVE, NAME, QUIET
 from clapstream.sinks.dashboard.text import clock_time, duration, one_line, two_columns
@@ -19,15 +19,15 @@ SOURCE_COLUMNS = 10
 
 
 def event_list(state: DashboardState, now: datetime, rows: int) -> RenderableType:
-    """As many events as fit in `rows`, which include the frame."""
+    """As many events as fit in `rows`, which include the border."""
     newest_first = chain(reversed(list(state.active.values())), reversed(state.ended))
     with_source = len(state.sources) > 1
-    lines = [_event_line(event, now, with_source) for event in islice(newest_first, max(rows - FRAME_ROWS, 0))]
+    lines = [_event_line(event, now, with_source) for event in islice(newest_first, max(rows - BORDER_ROWS, 0))]
     title = Text("events", f"bold {NAME}")
     if state.active:
         title = Text.assemble(title, (f" ● {len(state.active)} now", ACTIVE))
     content = two_columns(lines) if lines else Text("  no events yet", QUIET)
-    return framed(title, content, Text(f"{state.ended_count} ended", QUIET))
+    return bordered(title, content, Text(f"{state.ended_count} ended", QUIET))
 
 
 def _event_line(event: Event, now: datetime, with_source: bool) -> tuple[Text, Text]:

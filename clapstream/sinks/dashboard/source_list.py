@@ -9,7 +9,7 @@ from rich.cells import set_cell_size
 from rich.console import RenderableType
 from rich.text import Text
 
-from clapstream.sinks.dashboard.frame import FRAME_COLUMNS, FRAME_ROWS, framed
+from clapstream.sinks.dashboard.border import BORDER_COLUMNS, BORDER_ROWS, bordered
 from clapstream.sinks.dashboard.source_panel import top_scores
 from clapstream.sinks.dashboard.source_status import status, why_no_scores
 from clapstream.sinks.dashboard.state import SourceState
@@ -21,9 +21,9 @@ LABELS = 2
 
 
 def source_list(sources: Sequence[SourceState], now: datetime, width: int, rows: int) -> RenderableType:
-    """Name, level and top labels of each source; `width` and `rows` include the frame."""
-    lines = _lines(sources, now, width - FRAME_COLUMNS, rows - FRAME_ROWS)
-    return framed(Text(f"{len(sources)} sources", NAME), joined(lines))
+    """Name, level and top labels of each source; `width` and `rows` include the border."""
+    lines = _lines(sources, now, width - BORDER_COLUMNS, rows - BORDER_ROWS)
+    return bordered(Text(f"{len(sources)} sources", NAME), joined(lines))
 
 
 def _lines(sources: Sequence[SourceState], now: datetime, width: int, rows: int) -> Iterator[Text]:

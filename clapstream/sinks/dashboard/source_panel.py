@@ -12,7 +12,7 @@ from rich.cells import set_cell_size
 from rich.console import RenderableType
 from rich.text import Text
 
-from clapstream.sinks.dashboard.frame import FRAME_COLUMNS, FRAME_ROWS, framed
+from clapstream.sinks.dashboard.border import BORDER_COLUMNS, BORDER_ROWS, bordered
 from clapstream.sinks.dashboard.source_status import status, why_no_scores
 from clapstream.sinks.dashboard.state import PastWindow, SourceState
 from clapstream.sinks.dashboard.style import ABOVE, ACTIVE, BAD, BELOW, GOOD, NAME, QUIET, TRACK, WARNING
@@ -34,18 +34,18 @@ _HEIGHTS = "▁▂▃▄▅▆▇█"
 def source_panel(
     source: SourceState, active: Mapping[str, Event], now: datetime, width: int, rows: int
 ) -> RenderableType:
-    """The panel; `width` and `rows` include its frame, `active` are the active events of all sources."""
+    """The panel; `width` and `rows` include its border, `active` are the active events of all sources."""
     word, colour = status(source, now)
     title = Text.assemble((f"{one_line(source.name)} ", f"bold {NAME}"), (f"● {word}", colour))
     if source.diagnostics is not None and source.diagnostics.gated_windows:
         title.append(f" · {source.diagnostics.gated_windows} gated", QUIET)
-    inner = width - FRAME_COLUMNS
+    inner = width - BORDER_COLUMNS
     if source.heard is None:
         lines = [Text(line, QUIET) for line in ["", *textwrap.wrap(why_no_scores(source), inner)]]
     else:
         since = {event.label.slug: event.started for event in active.values() if event.source.name == source.name}
         lines = _score_lines(source, source.heard, since, now, inner, rows)
-    return framed(title, joined(lines), _counters(source))
+    return bordered(title, joined(lines), _counters(source))
 
 
 def top_scores(scores: Sequence[LabelScore], count: int) -> list[LabelScore]:
@@ -75,7 +75,7 @@ def _score_lines(
     source: SourceState, window: WindowHeard, since: Mapping[str, datetime], now: datetime, width: int, rows: int
 ) -> list[Text]:
     with_history = rows >= HISTORY_ROWS
-    scores = top_scores(window.scores, rows - FRAME_ROWS - (2 if with_history else 1))
+    scores = top_scores(window.scores, rows - BORDER_ROWS - (2 if with_history else 1))
     columns = _Columns.of([score.label.name for score in scores], width)
     lines = [_level_line(window.level_dbfs, source.peak_dbfs, columns)]
     if with_history:

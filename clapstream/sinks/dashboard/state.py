@@ -131,7 +131,7 @@ def _apply_end(state: DashboardState, event: Event) -> DashboardState:
 
 
 def _apply_labels(state: DashboardState, update: SourceLabels) -> DashboardState:
-    """Remove the scores of labels that are gone now, instead of with the next window."""
+    """Remove the scores of removed labels at once, not only with the next window."""
     source = state.sources.get(update.source.name)
     if source is None or source.heard is None:
         return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FRAME = "grey37"
+BORDER = "grey37"
 TRACK = "grey23"
 """The empty part of a bar."""
 QUIET = "grey58"

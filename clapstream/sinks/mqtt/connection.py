@@ -25,7 +25,7 @@ QoS = Literal[0, 1]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a broker says in CONNACK that it accepts; the defaults are those of the specification."""
+    """Limits of a broker as in CONNACK; the defaults are those of the specification."""
 
     packet_bytes: int | None = None
     in_flight: int = 65_535

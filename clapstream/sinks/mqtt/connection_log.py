@@ -28,7 +28,7 @@ class ConnectionLog:
             )
 
     def connected(self, *, retains: bool) -> None:
-        """The broker accepted the connection; `retains` tells whether it retains messages."""
+        """The broker accepted the connection; `retains`: whether it retains messages."""
         _logger.info("connected to broker at %s", self._address)
         if not retains:
             _logger.warning(

@@ -54,6 +54,6 @@ class DeliveryReport:
                 self._on_change(delivery)
 
     def write_last(self, delivery: Delivery) -> None:
-        """Write the file at the end, whatever was written last."""
+        """Write the file at the end, even if it was written recently."""
         if self.was_online:
             self._file.update(delivery, at_once=True)

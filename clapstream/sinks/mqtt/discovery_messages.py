@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 
 class DiscoveryMessages:
-    """What Home Assistant should know of a node, and what it was told; `due` tells that it is to be published."""
+    """What Home Assistant should know of a node, and what was published; `due`: it is to be published."""
 
     def __init__(self, topics: Topics, node: Node) -> None:
         self._topics = topics
@@ -43,7 +43,7 @@ class DiscoveryMessages:
 
     @property
     def found_limit(self) -> bool:
-        """Whether the broker limits packets without having said so in CONNACK."""
+        """Whether the broker limits packets without announcing it in CONNACK."""
         return self._found_limit_bytes is not None
 
     @property

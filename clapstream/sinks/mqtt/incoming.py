@@ -1,6 +1,6 @@
 """What arrives from the broker: the subscriptions of a node, and what each message changes.
 
-A message may hold anything: whatever is not understood is ignored.
+A message may hold anything; one that cannot be parsed is ignored.
 """
 
 from __future__ import annotations

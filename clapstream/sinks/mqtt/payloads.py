@@ -91,7 +91,7 @@ def detection(detection: Detection) -> JsonObject:
 
 
 def detection_published(waiting: Detection, late: bool) -> JsonObject:
-    """A start or an end as it is published; `late` tells that the broker was away when it happened."""
+    """A start or an end as it is published; `late`: the broker was away when it happened."""
     return {**detection(waiting), "late": late}
 
 

@@ -1,4 +1,4 @@
-"""What tells others that the node is online and which installation uses its name (no input or output here)."""
+"""Retained messages that the node is online and which installation uses its name (no input or output here)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Refusal:
 
 
 class Refusals:
-    """What the broker refused, by topic. `total` never goes down."""
+    """What the broker refused, by topic. `total` never decreases."""
 
     def __init__(
         self, retry_seconds: float, disconnected_seconds: float, clock: Callable[[], float] = time.monotonic

@@ -1,6 +1,6 @@
 """What a node publishes, in which order, and what it does with the broker's answers (no input or output here).
 
-Every connection begins with the states of all labels, so that whatever happened meanwhile (a crash of ours, a
+Every connection begins with the states of all labels, so that anything that happened meanwhile (a crash of ours, a
 broker without persistence) leaves no label ON. Detections leave the spool one at a time, each once the broker has
 acknowledged it. If the connection breaks in between, nobody knows whether the broker has it: we subscribe to our
 own detections in a session that the broker keeps, and what comes back after the reconnect is not sent again.
@@ -124,11 +124,11 @@ class MqttSession:
         self.incoming.on_disconnect()
 
     def claim(self) -> Message:
-        """The record that says whose the node's name is."""
+        """The retained record of the installation that uses the node's name."""
         return self.presence.claim(self._discovery.retained)
 
     def first_messages(self) -> list[Message]:
-        """What to publish first on a new connection: deletions of what is gone, then all states.
+        """What to publish first on a new connection: deletions of obsolete topics, then all states.
 
         Discovery and `online` are due after it, so that nobody sees an old state of a node that is online.
         """

@@ -35,7 +35,7 @@ class Waiting:
 
 
 class SpoolFile:
-    """The SQLite file; every method runs on the spool's thread. `failed` tells that it lacks changes."""
+    """The SQLite file; every method runs on the spool's thread. `failed`: changes could not be written to it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

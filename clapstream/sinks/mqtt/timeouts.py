@@ -33,6 +33,6 @@ class Timeouts:
     heartbeat: float = 60.0
     """Between two publications of the owner record of a node."""
     owner_silence: float = 180.0
-    """An owner whose heartbeat did not come for this long is gone, whatever its retained status says."""
+    """An owner without a heartbeat for this long is gone, even if its retained status is online."""
     takeover: float = 30.0
     """An owner that went offline may be restarting: its name is not taken over before this."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from support.scoring import AlwaysDetects
 from support.sound_files import cut_in_half, ffmpeg, make_tone, overwrite_middle
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem
@@ -67,18 +68,11 @@ def damage_file(path: Path, damage: Callable[[Path], Path]) -> Path:
     return damage(path)
 
 
-class Hears:
-    """A scorer that finds its label in every window."""
-
-    def score(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        return np.ones((len(windows), 1), dtype=np.float32)
-
-
 def tag(*paths: Path) -> tuple[int, list[dict[str, object]], str]:
     """The exit code, the lines, and the messages."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = tag_files(paths, Hears(), [("noise", 0.5)], WINDOW, as_json=True)
+        code = tag_files(paths, AlwaysDetects(), [("noise", 0.5)], WINDOW, as_json=True)
     return code, [json.loads(line) for line in out.getvalue().splitlines()], err.getvalue()
 
 

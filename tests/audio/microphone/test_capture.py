@@ -164,7 +164,7 @@ class TestCapture:
             read(device, channel)
         assert message in str(error.value)
 
-    def test_a_device_that_gives_up_is_lost(self) -> None:
+    def test_a_device_whose_stream_ends_is_lost(self) -> None:
         with pytest.raises(StreamBrokenError, match="the device stopped"):
             read("Dying", sounds=3)
 

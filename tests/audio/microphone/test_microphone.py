@@ -117,7 +117,7 @@ class TestStream:
         assert (block.first_sample, block.end_sample) == (0, 4800)
         assert captures.requests == [("USB", "mix")]
 
-    def test_lets_go_of_the_device_when_closed(self) -> None:
+    def test_releases_the_device_when_closed(self) -> None:
         captures = Captures([FORMAT, sound(0)])
         listen(microphone(captures), 2)
         assert captures.opened[0].closed

@@ -203,5 +203,5 @@ def test_a_forged_payload_makes_us_clear_no_other_topics(topic: str) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"[" * 200_000, b'{"components": []}', b"null", b"{" + b" " * (1 << 20)])
-def test_what_is_no_payload_of_ours_tells_nothing(payload: bytes) -> None:
+def test_payloads_of_others_announce_nothing(payload: bytes) -> None:
     assert discovery.discovered(TOPICS, payload) == NOTHING

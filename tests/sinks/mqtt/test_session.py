@@ -45,7 +45,9 @@ received_payloads = (
 
 @settings(max_examples=hostile.inputs(500))
 @given(st.lists(st.tuples(received_topics, received_payloads, st.booleans()), max_size=20))
-def test_whatever_is_received_only_the_contract_is_published(received: list[tuple[str, bytes, bool]]) -> None:
+def test_any_message_received_leaves_only_contract_topics_published(
+    received: list[tuple[str, bytes, bool]],
+) -> None:
     bench = SessionBench()
     for topic, payload, retained in received:
         bench.receive(topic, payload, retained=retained)

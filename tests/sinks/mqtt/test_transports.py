@@ -59,7 +59,7 @@ def test_a_broker_without_websockets_is_logged(broker: Broker, caplog: pytest.Lo
 
 
 @pytest.fixture
-def other_name(tmp_path: Path, certificates: Certificates) -> tuple[Path, Path]:
+def other_name(certificates: Certificates) -> tuple[Path, Path]:
     """A certificate of the same authority for the name broker.example."""
     folder = certificates.authority.parent
     (folder / "other.cnf").write_text("subjectAltName=DNS:broker.example\n")
