@@ -139,7 +139,7 @@ class Daemon:
     async def _get_ready(self, engine: asyncio.Future[Engine]) -> None:
         """Embed the labels while the engine loads on its thread."""
         labels = await self._prepare_labels(self._settings)
-        loaded = await engine
+        loaded = await asyncio.shield(engine)  # at a shutdown meanwhile, the worker still sets it
         for pipeline in self._pipelines.values():
             pipeline.use_labels(labels[pipeline.info])
         if self._on_ready is not None:
