@@ -185,7 +185,8 @@ class Daemon:
             pipeline.use_labels(labels[pipeline.info])
             self._sinks.offer(SourceLabels(pipeline.info, labels[pipeline.info].infos))
         self._settings = self._settings.with_labels_of(settings)
-        _logger.info("reloaded: %d labels", len(settings.labels.labels))
+        listened = {info.slug for each in labels.values() for info in each.infos}
+        _logger.info("reloaded: listening for %d labels", len(listened))
 
     async def _feed_watchdog(self) -> None:
         """Feed systemd's watchdog while the model's thread comes round, so that a hung device is restarted."""
