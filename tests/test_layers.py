@@ -77,3 +77,9 @@ def test_detection_needs_no_torch() -> None:
     probe = f"import sys, {', '.join(names)}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_a_start_with_cached_embeddings_needs_no_tokenizer() -> None:
+    probe = "import sys, clapstream.daemon.build; print('tokenizers' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

@@ -1,4 +1,4 @@
-"""Reads a checkpoint's JSON files, and writes files whole or not at all."""
+"""A checkpoint's files: names of the tokenizer's, reading JSON, and writing whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from clapstream.clap.hub import CheckpointError
+
+TOKENIZER_NAME = "tokenizer.json"
+VOCABULARY_NAME = "vocab.json"
+MERGES_NAME = "merges.txt"
+SETTINGS_NAME = "tokenizer_config.json"
+SPECIAL_TOKENS_NAME = "special_tokens_map.json"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,14 +8,17 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from clapstream.clap.checkpoint_files import read_json, write_json, write_whole
+from clapstream.clap.checkpoint_files import (
+    MERGES_NAME,
+    SETTINGS_NAME,
+    SPECIAL_TOKENS_NAME,
+    TOKENIZER_NAME,
+    VOCABULARY_NAME,
+    read_json,
+    write_json,
+    write_whole,
+)
 from clapstream.clap.hub import CheckpointError, CheckpointSource
-
-TOKENIZER_NAME = "tokenizer.json"
-VOCABULARY_NAME = "vocab.json"
-MERGES_NAME = "merges.txt"
-SETTINGS_NAME = "tokenizer_config.json"
-SPECIAL_TOKENS_NAME = "special_tokens_map.json"
 
 ROBERTA_TOKENS = {
     "bos_token": "<s>",

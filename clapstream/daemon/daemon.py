@@ -139,7 +139,7 @@ class Daemon:
     async def _get_ready(self, engine: asyncio.Future[Engine]) -> None:
         """Embed the labels while the engine loads on its thread."""
         labels = await self._prepare_labels(self._settings)
-        loaded = await engine
+        loaded = await asyncio.shield(engine)  # at a shutdown meanwhile, the worker still sets it
         for pipeline in self._pipelines.values():
             pipeline.use_labels(labels[pipeline.info])
         if self._on_ready is not None:
@@ -185,7 +185,8 @@ class Daemon:
             pipeline.use_labels(labels[pipeline.info])
             self._sinks.offer(SourceLabels(pipeline.info, labels[pipeline.info].infos))
         self._settings = self._settings.with_labels_of(settings)
-        _logger.info("reloaded: %d labels", len(settings.labels.labels))
+        listened = {info.slug for each in labels.values() for info in each.infos}
+        _logger.info("reloaded: listening for %d labels", len(listened))
 
     async def _feed_watchdog(self) -> None:
         """Feed systemd's watchdog while the model thread makes progress, so that a hung device causes a restart."""

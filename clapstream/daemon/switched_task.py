@@ -37,6 +37,7 @@ class SwitchedTask:
         """Run until the body returns; raises what it raises, RuntimeError if it was cancelled by anyone else."""
         while True:
             await self._until_on()
+            self._switched_off = False
             self._task = asyncio.create_task(self._body(), name=self._name)
             try:
                 await self._task
@@ -47,7 +48,7 @@ class SwitchedTask:
                 if not self._switched_off:
                     # Passed on, it would end this task silently: a task group ignores cancellation.
                     raise RuntimeError(f"{self._name} was cancelled unexpectedly") from None
-                self._switched_off = False  # and perhaps on again, while the body was ending
+                # It may be on again: switched while the body was ending.
             else:
                 return
             finally:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clapstream.clap.extractor_settings import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
-from clapstream.clap.hub import CheckpointError, CheckpointSource, HubUnreachableError
-from clapstream.clap.pretrained_config import CONFIG_NAME
-from clapstream.clap.vocabulary import (
+from clapstream.clap.checkpoint_files import (
     MERGES_NAME,
     SETTINGS_NAME,
     SPECIAL_TOKENS_NAME,
     TOKENIZER_NAME,
     VOCABULARY_NAME,
 )
+from clapstream.clap.extractor_settings import FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME
+from clapstream.clap.hub import CheckpointError, CheckpointSource, HubUnreachableError
+from clapstream.clap.pretrained_config import CONFIG_NAME
 from clapstream.clap.weights import Shards, weights_names
 from clapstream.inference.cache_files import report_unreadable, write_cache_file
 
@@ -28,6 +29,9 @@ CACHE_NAME = "file-digests.json"
 
 _CLOCK_TICK_NS = 2_000_000_000
 """The coarsest time stamps of file systems in use (FAT). A file may change twice within one tick."""
+
+_one_at_a_time = threading.Lock()
+"""Engine and labels ask at the same time at a start: the second one finds what the first one cached."""
 
 
 def checkpoint_fingerprint(
@@ -42,9 +46,10 @@ def checkpoint_fingerprint(
     Raises:
         CheckpointError: there are no weights, or a file cannot be read.
     """
-    digests = FileDigests(cache_directory, now)
-    contents = {path.name: digests.digest(path) for path in _files(source)}
-    digests.save()
+    with _one_at_a_time:
+        digests = FileDigests(cache_directory, now)
+        contents = {path.name: digests.digest(path) for path in _files(source)}
+        digests.save()
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 

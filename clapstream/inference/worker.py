@@ -85,17 +85,23 @@ class ModelWorker:
             self._unread.pop(source, None)
 
     async def run(self, ready: Callable[[Engine], None]) -> None:
-        """Load the engine, call `ready` on the loop, then embed until cancelled. Raises what the thread raises."""
+        """Load the engine, call `ready` on the loop, then embed until cancelled.
+
+        Raises what the thread raises, and what a `deliver` raises.
+        """
         loop = asyncio.get_running_loop()
         finished: asyncio.Future[None] = loop.create_future()
+        thread_left: asyncio.Future[None] = loop.create_future()
 
         def body() -> None:
             try:
-                self._work(loop, ready)
+                self._work(loop, ready, functools.partial(_fail, finished))
             except BaseException as error:
                 _call_soon(loop, functools.partial(_fail, finished, error))
             else:
                 _call_soon(loop, functools.partial(_succeed, finished))
+            finally:
+                _call_soon(loop, functools.partial(_succeed, thread_left))
 
         # A daemon thread: a hung device must not keep the process from ending.
         threading.Thread(target=body, name=THREAD_NAME, daemon=True).start()
@@ -107,14 +113,19 @@ class ModelWorker:
                 self._unread.clear()
                 self._condition.notify()
             # Python would end while the thread is inside torch, which takes that for a crash.
-            await asyncio.wait([finished], timeout=LEAVE_SECONDS)
+            await asyncio.wait([thread_left], timeout=LEAVE_SECONDS)
 
-    def _work(self, loop: asyncio.AbstractEventLoop, ready: Callable[[Engine], None]) -> None:
+    def _work(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ready: Callable[[Engine], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
         with torch.inference_mode():  # thread-local: it has to be entered here
             engine = self._load()
             _call_soon(loop, functools.partial(ready, engine))
             while requests := self._wait():
-                _embed(loop, engine, requests)
+                _embed(loop, engine, requests, fail)
 
     def _wait(self) -> list[_Request]:
         """The newest window of each source that has one; empty when the thread is to stop."""
@@ -128,7 +139,12 @@ class ModelWorker:
             return requests
 
 
-def _embed(loop: asyncio.AbstractEventLoop, engine: Engine, requests: list[_Request]) -> None:
+def _embed(
+    loop: asyncio.AbstractEventLoop,
+    engine: Engine,
+    requests: list[_Request],
+    fail: Callable[[BaseException], None],
+) -> None:
     started = time.perf_counter()
     found = engine.embed([request.samples for request in requests], [request.position for request in requests])
     inference_ms = (time.perf_counter() - started) * 1e3
@@ -136,7 +152,10 @@ def _embed(loop: asyncio.AbstractEventLoop, engine: Engine, requests: list[_Requ
     def deliver() -> None:
         for row, request in enumerate(requests):
             segments = None if found.segments is None else found.segments[row]
-            request.deliver(EmbeddedWindow(found.windows[row], segments, inference_ms))
+            try:
+                request.deliver(EmbeddedWindow(found.windows[row], segments, inference_ms))
+            except Exception as error:  # the event loop would only log it, and the daemon run on without events
+                fail(error)
 
     _call_soon(loop, deliver)
 

@@ -180,6 +180,24 @@ def test_a_signal_while_the_model_loads_stops_at_once() -> None:
     assert sink.updates[1:] == [SourceListening(HALL, True)], "no source was opened"
 
 
+def test_an_engine_that_loads_during_the_shutdown_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    stopping = threading.Event()
+
+    def load() -> LoudEngine:
+        stopping.wait(20)
+        return LoudEngine()
+
+    async def body(daemon: Daemon, sink: RecordingSink) -> None:
+        await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await until(lambda: "stopping" in caplog.text)
+        asyncio.get_running_loop().call_later(0.2, stopping.set)
+
+    caplog.set_level(logging.INFO)
+    run(body, ToneSource(), load=load)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_checkpoint_that_cannot_be_loaded_ends_the_run() -> None:
     def load() -> LoudEngine:
         raise CheckpointError("model.safetensors: damaged")

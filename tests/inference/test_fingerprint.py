@@ -290,6 +290,22 @@ def test_starts_at_the_same_time_share_a_cache(
     assert caplog.text == ""
 
 
+def test_engine_and_labels_read_the_files_once_between_them(checkpoint: Path, tmp_path: Path) -> None:
+    """Each file that is read asks for the time once; the slow clock makes both ask at the same time."""
+    read = []
+
+    def now() -> int:
+        read.append(1)
+        time.sleep(0.05)
+        return time.time_ns() + 3_600_000_000_000
+
+    source = CheckpointSource(str(checkpoint))
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(checkpoint_fingerprint, source, tmp_path / "cache", now=now) for _ in range(2)]
+        assert both[0].result() == both[1].result()
+    assert len(read) == len(json.loads((tmp_path / "cache" / CACHE_NAME).read_text()))
+
+
 def test_a_file_name_that_is_not_utf_8_is_cached_too(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xe9t\xe9")
     path.write_bytes(b"content")

@@ -142,6 +142,21 @@ def test_what_breaks_in_the_thread_is_raised_by_run() -> None:
     asyncio.run(body())
 
 
+def test_what_breaks_in_a_delivery_is_raised_by_run() -> None:
+    """The event loop alone would only log it."""
+
+    def deliver(embedded: EmbeddedWindow) -> None:
+        raise ValueError("cannot score it")
+
+    async def body() -> None:
+        worker = ModelWorker(FirstSampleEngine)
+        worker.offer("hall", window(1), place(1), deliver)
+        with pytest.raises(ValueError, match="cannot score it"):
+            await asyncio.wait_for(worker.run(lambda engine: None), 20)
+
+    asyncio.run(body())
+
+
 def test_the_beat_stops_while_a_batch_hangs() -> None:
     async def body(worker: ModelWorker, engine: FirstSampleEngine) -> None:
         engine.gate.clear()

@@ -143,7 +143,7 @@ class Broker:
         """Make it read its configuration and access rules again, and return once it does."""
         reloads = self.log.count("Reloading config")
         self._signal(signal.SIGHUP)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.log.count("Reloading config") == reloads:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
