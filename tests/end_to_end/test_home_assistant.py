@@ -49,6 +49,10 @@ class Entities:
         assert all(entry["unique_id"].startswith(prefix) for entry in ours)
         return {entry["unique_id"].removeprefix(prefix): entry for entry in ours}
 
+    def wait_for(self, condition: Callable[[dict[str, State]], bool], what: str) -> None:
+        """Return once what is registered meets a condition."""
+        self._server.wait_for(lambda: condition(self.registered()), what)
+
     def wait_for_sounds(self, *expected: str) -> None:
         """Return once the entities of labels are just these."""
         server = self._server
@@ -129,9 +133,9 @@ def test_home_assistant_has_the_entities_of_each_source_and_keeps_what_the_user_
 
 def check_entities(entities: Entities) -> None:
     """Each source has its label and the entities that every source has; measurements are disabled at first."""
-    registered = entities.registered()
     of_each = {f"{source}-{key}" for source in ("yard", "porch") for key in ENABLED | DISABLED}
-    assert set(registered) == {DOG, DOORBELL} | of_each
+    entities.wait_for(lambda found: set(found) == {DOG, DOORBELL} | of_each, "the entities of both sources")
+    registered = entities.registered()
     for key, entry in registered.items():
         expected = "integration" if key.split("-")[-1] in DISABLED else None
         assert entry["disabled_by"] == expected, key

@@ -49,6 +49,7 @@ class HomeAssistant:
         self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: websockets.sync.client.ClientConnection | None = None
+        self._closing = contextlib.ExitStack()
         self._last_id = 0
         self.history: list[State] = []
 
@@ -167,7 +168,8 @@ class HomeAssistant:
     def _connect(self) -> None:
         address = f"ws{self._url.removeprefix('http')}/api/websocket"
         # Events wait in the queue until the test reads them.
-        self._connection = websockets.sync.client.connect(address, max_queue=None, max_size=None, proxy=None)
+        connecting = websockets.sync.client.connect(address, max_queue=None, max_size=None, proxy=None)
+        self._connection = self._closing.enter_context(connecting)
         self._receive(TIMEOUT_SECONDS)
         self._send({"type": "auth", "access_token": self._token})
         answer = self._receive(TIMEOUT_SECONDS)
@@ -176,7 +178,7 @@ class HomeAssistant:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            self._closing.close()
             self._connection = None
 
     def _send(self, message: Mapping[str, object]) -> None:

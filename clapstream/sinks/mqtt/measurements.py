@@ -19,10 +19,12 @@ class Throttle(Generic[T]):
         self._clock = clock
         self._passed_at: dict[SourceInfo, float] = {}
         self._held: dict[SourceInfo, T] = {}
+        self._newest: dict[SourceInfo, T] = {}
 
     def passes(self, source: SourceInfo, value: T, *, at_once: bool = False) -> bool:
         """Whether a value may be published now; otherwise it is held back until `due`."""
         now = self._clock()
+        self._newest[source] = value
         if not at_once and now - self._passed_at.get(source, -self._interval_seconds) < self._interval_seconds:
             self._held[source] = value
             return False
@@ -33,9 +35,15 @@ class Throttle(Generic[T]):
     def due(self) -> Iterator[T]:
         """Held values whose time has come, each once."""
         now = self._clock()
-        for source in [source for source in self._held if now - self._passed_at[source] >= self._interval_seconds]:
-            self._passed_at[source] = now
-            yield self._held.pop(source)
+        for source in list(self._held):
+            if now - self._passed_at.get(source, -self._interval_seconds) >= self._interval_seconds:
+                self._passed_at[source] = now
+                yield self._held.pop(source)
+
+    def start_again(self) -> None:
+        """Let the newest value of each source pass at once: whoever got the earlier ones is gone."""
+        self._passed_at.clear()
+        self._held = dict(self._newest)
 
 
 class Measurements:
@@ -45,6 +53,11 @@ class Measurements:
         self._levels: Throttle[WindowHeard] = Throttle(interval_seconds, clock)
         self._counters: Throttle[SourceDiagnostics] = Throttle(interval_seconds, clock)
         self._published: dict[SourceInfo, SourceDiagnostics] = {}
+
+    def on_connect(self) -> None:
+        """Publish the newest of all on a new connection: nobody received what passed before it."""
+        self._levels.start_again()
+        self._counters.start_again()
 
     def level_passes(self, window: WindowHeard) -> bool:
         """Whether the level of a window may be published now."""

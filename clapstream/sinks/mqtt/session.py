@@ -134,6 +134,7 @@ class MqttSession:
         """
         self._discovery.due = self.presence.status_due = True
         self._diagnostics.publish_again()
+        self._measurements.on_connect()
         deletions = self._discovery.deletions()
         self._discovery.stop_reading()
         return self._allowed(deletions + self._outbox.start())

@@ -63,6 +63,21 @@ def test_a_change_that_matters_is_published_at_once(change: dict[str, Any]) -> N
     assert len(bench.on(TOPICS.diagnostics("yard"))) == 2
 
 
+def test_every_connection_begins_with_the_newest_measurements() -> None:
+    bench = SessionBench()
+    for number in range(3):  # before there is a connection
+        bench.session.offer(WindowHeard(YARD, NOON, NOON, False, -20.0 - number, 30.0, ()))
+        bench.session.offer(dataclasses.replace(QUIET, windows=number))
+    bench.connect()
+    assert [entry["windows"] for entry in bench.on(TOPICS.diagnostics("yard"))] == [2]
+    assert bench.on(TOPICS.level("yard")) == [-22.0]
+    bench.now = 1.0
+    bench.session.on_disconnect()
+    bench.session.offer(dataclasses.replace(QUIET, windows=3))
+    bench.connect()
+    assert [entry["windows"] for entry in bench.on(TOPICS.diagnostics("yard"))] == [2, 3]
+
+
 def test_what_changes_all_the_time_is_disabled_by_default() -> None:
     entries = components(TOPICS, Node("home", "bundled", "1", (YARD,)), {YARD: [DOG]})
     disabled = {key for key, entry in entries.items() if entry.get("enabled_by_default") is False}
