@@ -23,7 +23,7 @@ import websockets.sync.client
 
 from support.real_broker import free_port
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 120.0
 VARIABLE = "CLAPSTREAM_TEST_HASS"
 INSTALL = (
     "python3.13 -m venv hass && "
@@ -48,6 +48,7 @@ class HomeAssistant:
         (folder / "configuration.yaml").write_text("\n".join(lines) + "\n")
         self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._resources = contextlib.ExitStack()
         self._connection: websockets.sync.client.ClientConnection | None = None
         self._last_id = 0
         self.history: list[State] = []
@@ -167,7 +168,9 @@ class HomeAssistant:
     def _connect(self) -> None:
         address = f"ws{self._url.removeprefix('http')}/api/websocket"
         # Events wait in the queue until the test reads them.
-        self._connection = websockets.sync.client.connect(address, max_queue=None, max_size=None, proxy=None)
+        self._connection = self._resources.enter_context(
+            websockets.sync.client.connect(address, max_queue=None, max_size=None, proxy=None)
+        )
         self._receive(PATIENCE_SECONDS)
         self._send({"type": "auth", "access_token": self._token})
         answer = self._receive(PATIENCE_SECONDS)
@@ -175,9 +178,8 @@ class HomeAssistant:
         self.request("subscribe_events", event_type="state_changed")
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._resources.close()
+        self._connection = None
 
     def _send(self, message: Mapping[str, object]) -> None:
         assert self._connection is not None
