@@ -23,7 +23,7 @@ import websockets.sync.client
 
 from support.real_broker import free_port
 
-TIMEOUT_SECONDS = 240.0
+TIMEOUT_SECONDS = 120.0
 VARIABLE = "CLAPSTREAM_TEST_HASS"
 INSTALL = (
     "python3.13 -m venv hass && "
@@ -48,8 +48,8 @@ class HomeAssistant:
         (folder / "configuration.yaml").write_text("\n".join(lines) + "\n")
         self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._resources = contextlib.ExitStack()
         self._connection: websockets.sync.client.ClientConnection | None = None
-        self._closing = contextlib.ExitStack()
         self._last_id = 0
         self.history: list[State] = []
 
@@ -59,7 +59,7 @@ class HomeAssistant:
         return self._log.read_text()
 
     def problems(self, about: str) -> list[str]:
-        """Log lines of at least level WARNING, or without a level as tracebacks are, that have a text."""
+        """Warnings, errors and lines of tracebacks in the log that contain a text."""
         quiet = (" INFO ", " DEBUG ")
         return [line for line in self.log.splitlines() if about in line and not any(word in line for word in quiet)]
 
@@ -68,11 +68,11 @@ class HomeAssistant:
         with self._log.open("ab") as log:
             command = [find_hass(), "--config", str(self._folder), "--skip-pip"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._until(self._answers, "an answer from Home Assistant")
+        self.wait_until(self._answers, "an answer from Home Assistant")
         if not self._token:
             self._token = self._create_user()
         self._connect()
-        self._until(lambda: self.request("get_config")["state"] == "RUNNING", "the end of the start")
+        self.wait_until(lambda: self.request("get_config")["state"] == "RUNNING", "the end of the start")
 
     def add_mqtt(self, broker_port: int) -> None:
         """Add the MQTT integration by its dialog."""
@@ -88,7 +88,8 @@ class HomeAssistant:
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             answer = self._receive(deadline - time.monotonic())
-            if answer is not None and answer["type"] == "result" and answer["id"] == self._last_id:
+            assert answer is not None, f"no answer to {command}"
+            if answer["type"] == "result" and answer["id"] == self._last_id:
                 assert answer["success"], answer
                 return answer["result"]
 
@@ -113,9 +114,12 @@ class HomeAssistant:
             assert left > 0, f"{entity_id} did not change as expected; now: {self.states().get(entity_id)}"
             self._receive(left)
 
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Return once the condition holds; fails the test if it never does."""
-        self._until(condition, what)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain for {what}; log: {self.log[-5_000:]}"
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """Stop it as a service manager does; it then writes its registries."""
@@ -168,8 +172,9 @@ class HomeAssistant:
     def _connect(self) -> None:
         address = f"ws{self._url.removeprefix('http')}/api/websocket"
         # Events wait in the queue until the test reads them.
-        connecting = websockets.sync.client.connect(address, max_queue=None, max_size=None, proxy=None)
-        self._connection = self._closing.enter_context(connecting)
+        self._connection = self._resources.enter_context(
+            websockets.sync.client.connect(address, max_queue=None, max_size=None, proxy=None)
+        )
         self._receive(TIMEOUT_SECONDS)
         self._send({"type": "auth", "access_token": self._token})
         answer = self._receive(TIMEOUT_SECONDS)
@@ -177,9 +182,8 @@ class HomeAssistant:
         self.request("subscribe_events", event_type="state_changed")
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._closing.close()
-            self._connection = None
+        self._resources.close()
+        self._connection = None
 
     def _send(self, message: Mapping[str, object]) -> None:
         assert self._connection is not None
@@ -194,13 +198,6 @@ class HomeAssistant:
                 self.history.append(message["event"]["data"]["new_state"])
             return message
         return None
-
-    @staticmethod
-    def _until(condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"waited in vain for {what}"
-            time.sleep(0.1)
 
 
 def find_hass() -> str:

@@ -53,14 +53,14 @@ class SessionBench:
         """Connect to a broker that accepts everything; returns what was published for it."""
         self.session.on_connect()
         before = len(self.published)
-        self.published += self.session.first_messages()
+        self._accept(self.session.first_messages())
         self.publish()
         return self.published[before:]
 
     def publish(self) -> None:
         """Publish what is due."""
         while messages := self.session.next_messages(100):
-            self.published += messages
+            self._accept(messages)
 
     def on(self, topic: str) -> list[Any]:
         """What was published on a topic."""
@@ -69,3 +69,8 @@ class SessionBench:
     def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """A message from the broker."""
         self.session.incoming.receive(topic, payload, retained=retained)
+
+    def _accept(self, messages: list[Message]) -> None:
+        self.published += messages
+        for message in messages:
+            self.session.on_answer(message, None)

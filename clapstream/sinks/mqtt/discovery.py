@@ -1,8 +1,10 @@
 """Home Assistant's MQTT device discovery: a retained payload describes every entity of a node.
 
 The shape follows https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload. A component that is
-only a platform removes the entity. Such removals stay in the payload, so that a Home Assistant that was offline
-when a label was removed learns of it, too; the retained payload thereby also tells a later process what exists.
+only a platform removes the entity. Such removals stay in the payload, so that a Home Assistant that lost its
+connection when a label was removed learns of it, too; the retained payload thereby also tells a later process what
+exists. A Home Assistant that was not running then keeps the entity, unavailable, until the user deletes it: after a
+start it ignores removals of what it has not discovered since.
 """
 
 from __future__ import annotations

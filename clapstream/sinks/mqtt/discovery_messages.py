@@ -26,6 +26,7 @@ class DiscoveryMessages:
         self._announced: dict[str, Discovered] = {}
         self._retained: set[str] = set()
         self._unread: set[str] = set()
+        self._gone: set[str] = set()
         self._stated_limit_bytes: int | None = None
         self._found_limit_bytes: int | None = None
         self._warned = False
@@ -95,11 +96,21 @@ class DiscoveryMessages:
     def stop_reading(self) -> None:
         """What arrives from now on is what we published ourselves."""
         self._unread.clear()
+        self._gone |= self._earlier.retained_topics
 
     def deletions(self) -> list[Message]:
-        """Delete the retained states of entities that an earlier process announced and that are gone."""
-        gone = self._earlier.retained_topics - discovery.retained_topics(self._topics, self._components)
-        return [Message(topic, "", retain=True) for topic in sorted(gone)]
+        """Delete the retained states of entities that an earlier process announced and that are gone.
+
+        They come after discovery: until it has removed an entity, Home Assistant takes an empty message for a
+        malformed value.
+        """
+        self._gone -= discovery.retained_topics(self._topics, self._components)
+        return [Message(topic, "", retain=True) for topic in sorted(self._gone)]
+
+    def on_answer(self, message: Message) -> None:
+        """The broker accepted or refused a message; a deletion is not repeated then."""
+        if not message.payload:
+            self._gone.discard(message.topic)
 
     def too_large(self, message: Message) -> bool:
         """The broker refuses a payload of this size; returns whether a smaller layout is to be tried."""

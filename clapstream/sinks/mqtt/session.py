@@ -128,22 +128,22 @@ class MqttSession:
         return self.presence.claim(self._discovery.retained)
 
     def first_messages(self) -> list[Message]:
-        """What to publish first on a new connection: deletions of obsolete topics, then all states.
+        """What to publish first on a new connection: all states.
 
-        Discovery and `online` are due after it, so that nobody sees an old state of a node that is online.
+        Discovery and `online` are due after it, so that nobody sees an old state of a node that is online, then
+        deletions of what is gone.
         """
         self._discovery.due = self.presence.status_due = True
         self._diagnostics.publish_again()
         self._measurements.on_connect()
-        deletions = self._discovery.deletions()
         self._discovery.stop_reading()
-        return self._allowed(deletions + self._outbox.start())
+        return self._allowed(self._outbox.start())
 
     def next_messages(self, limit: int) -> list[Message]:
         """What to publish next, up to about `limit` messages; detections are not among them."""
         self._queue_due()
         before = self._discovery.retained
-        messages = self._discovery.take()
+        messages = self._discovery.take() + self._discovery.deletions()
         if self._discovery.retained != before:
             self.presence.claim_now()
         messages += self.presence.take_status()
@@ -169,6 +169,7 @@ class MqttSession:
     def on_answer(self, message: Message, refusal: str | None, key: Key | None = None) -> None:
         """The broker accepted a message, or refused it for a reason; `key` is that of a detection."""
         topic = message.topic
+        self._discovery.on_answer(message)
         if refusal is None:
             self.refusals.accepted(topic)
             if key is not None:

@@ -14,7 +14,15 @@ from support.sources import YARD
 
 from clapstream.control import SetListening
 from clapstream.sinks.mqtt.outbox import Outbox
-from clapstream.updates import LabelScore, SourceAvailability, SourceDiagnostics, SourceLabels, Update, WindowHeard
+from clapstream.updates import (
+    LabelInfo,
+    LabelScore,
+    SourceAvailability,
+    SourceDiagnostics,
+    SourceLabels,
+    Update,
+    WindowHeard,
+)
 
 COMMAND = "clapstream/home/yard/listening/set"
 
@@ -77,6 +85,20 @@ def test_states_come_before_online() -> None:
         < published.index(TOPICS.discovery)
         < published.index(TOPICS.status)
     )
+
+
+def test_states_of_a_label_that_is_gone_are_deleted_once_after_its_entity() -> None:
+    earlier = SessionBench()
+    earlier.session.offer(SourceLabels(YARD, (DOG, LabelInfo("cat", "cat", 0.6, 0.4))))
+    payload = next(message.payload for message in earlier.connect() if message.topic == TOPICS.discovery)
+    bench = SessionBench()
+    bench.session.on_connect()
+    bench.receive(TOPICS.discovery, payload.encode(), retained=True)
+    published = [message.topic for message in bench.connect()]
+    gone = [TOPICS.attributes("yard", "cat"), TOPICS.state("yard", "cat")]
+    assert [topic for topic in published if "/cat/" in topic] == gone
+    assert published.index(TOPICS.discovery) < published.index(gone[0])
+    assert not set(gone) & {message.topic for message in bench.connect()}
 
 
 def test_a_state_goes_before_its_detection() -> None:
