@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clapstream.clap.collapse import collapsed_pairs
 from clapstream.clap.hub import CheckpointError, CheckpointSource
@@ -21,6 +22,8 @@ from clapstream.detection.scorer import PlattScaling, Scorer
 from clapstream.inference.embedding_cache import EmbeddingCache
 from clapstream.inference.fingerprint import CALIBRATION_NAME, checkpoint_fingerprint
 from clapstream.inference.text_embeddings import LabelEmbeddings, embed_label_set, embed_texts
+
+Floats = NDArray[np.float32]
 
 _logger = logging.getLogger(__name__)
 
@@ -34,7 +37,9 @@ class LabelEmbedder:
 
     def __init__(self, model: ModelSettings, cache_directory: Path | None) -> None:
         self._source = CheckpointSource(model.checkpoint, revision=model.revision)
-        self._cache = EmbeddingCache(cache_directory, checkpoint_fingerprint(self._source, cache_directory))
+        self._cache_directory = cache_directory
+        self._fingerprint = checkpoint_fingerprint(self._source, cache_directory)
+        self._cache = EmbeddingCache(cache_directory, self._fingerprint)
         self._logit_scale = _read_logit_scale(self._source)
         self._scaling = _read_platt_scaling(self._source)
 
@@ -49,7 +54,13 @@ class LabelEmbedder:
         return Scorer(embeddings.prompts, embeddings.background, self._logit_scale, scaling or self._scaling)
 
     def _embed(self, label_set: LabelSet) -> LabelEmbeddings:
-        return embed_label_set(label_set, self._cache, functools.partial(embed_texts, self._source))
+        return embed_label_set(label_set, self._cache, self._embed_texts)
+
+    def _embed_texts(self, texts: Sequence[str]) -> Floats:
+        if checkpoint_fingerprint(self._source, self._cache_directory) != self._fingerprint:
+            # The audio tower in memory is the old one: texts of another would not lie in its space.
+            raise CheckpointError(f"{self._source.name}: the checkpoint has changed on disk; restart to use it")
+        return embed_texts(self._source, texts)
 
     def _warn_of_collapsed(self, label_set: LabelSet, embeddings: LabelEmbeddings) -> None:
         names = [label.name for label in label_set.labels]

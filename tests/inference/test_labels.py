@@ -96,6 +96,17 @@ def test_the_same_files_find_the_old_embeddings_and_others_do_not(
         assert "text tower" in caplog.text
 
 
+def test_a_checkpoint_that_changes_while_it_is_in_use_is_not_mixed_with_the_old_one(checkpoint: Path) -> None:
+    embedder = LabelEmbedder(model_settings(checkpoint), None)
+    embedder.listened_labels(LABELS)
+    state = load_file(checkpoint / "model.safetensors")
+    state["text_projection.linear2.bias"][0] += 1.0
+    save_file(state, checkpoint / "model.safetensors")
+    embedder.listened_labels(LABELS)
+    with pytest.raises(CheckpointError, match="has changed on disk; restart"):
+        embedder.listened_labels(MORE_LABELS)
+
+
 def test_a_checkpoint_without_a_text_tower_is_named(checkpoint: Path) -> None:
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b"text_model.encoder", b"text_model.removed"))
