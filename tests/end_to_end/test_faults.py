@@ -48,6 +48,7 @@ def listen_in_the_hall(
     return process, base
 
 
+@pytest.mark.slow
 def test_an_unplugged_microphone_is_offline_within_5_seconds_and_back_by_itself(
     tmp_path: Path, sound_system: SoundSystem, broker: Broker, start_clapstream: StartClapstream
 ) -> None:
@@ -69,6 +70,7 @@ def test_an_unplugged_microphone_is_offline_within_5_seconds_and_back_by_itself(
     assert process.log.count("listening to") == 1, "the same process all along"
 
 
+@pytest.mark.slow
 def test_a_killed_daemon_is_seen_offline_and_leaves_no_label_on(
     tmp_path: Path, broker: Broker, start_clapstream: StartClapstream
 ) -> None:
@@ -264,6 +266,7 @@ class LatestSink:
         self._closed.set()
 
 
+@pytest.mark.slow
 def test_a_model_three_times_too_slow_hears_the_newest_counts_the_rest_and_recovers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -39,6 +39,7 @@ def opens(process: ClapstreamProcess, path: Path) -> int:
     return sum(link.exists() and link.resolve() == path for link in links)
 
 
+@pytest.mark.slow
 def test_off_survives_kill_9_and_a_retained_command_does_not_undo_it(
     tmp_path: Path, broker: Broker, settings: dict[str, object], start_clapstream: Start
 ) -> None:

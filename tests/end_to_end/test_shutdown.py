@@ -81,6 +81,7 @@ def daemon(tmp_path: Path, broker: Broker) -> Iterator[FaultyDaemon]:
     daemon.close()
 
 
+@pytest.mark.slow
 def test_a_hung_device_stops_the_watchdog_messages_but_not_a_clean_shutdown(
     daemon: FaultyDaemon, broker: Broker
 ) -> None:

@@ -74,6 +74,7 @@ def test_the_bank_has_windows_tags_and_events(bank: Path) -> None:
         assert len(json.loads((shard / "events.json").read_text())) == WINDOWS
 
 
+@pytest.mark.slow
 def test_training_leaves_a_state_that_can_be_continued(trained: Path) -> None:
     steps = torch.load(paths.audio_state())["step"]
     assert steps >= 1
@@ -110,6 +111,7 @@ def test_training_resumes_from_the_checkpoint(
     assert paths.aligned_text().exists()
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_calibrated_measured_and_described(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
