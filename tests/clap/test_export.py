@@ -168,6 +168,7 @@ def test_onnx_with_a_dynamic_batch(model, positional, dynamo, tmp_path):
     assert_same(run, model)
 
 
+@pytest.mark.slow
 def test_one_graph_for_every_batch_size(model):
     graphs = []
 

@@ -149,6 +149,7 @@ def test_initial_weights_are_drawn_as_in_transformers():
         assert float(found.std(correction=0)) == pytest.approx(spread, rel=0.35), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fused", [False, True], ids=["unfused", "fused"])
 def test_default_size(fused):
     """The geometry of the published checkpoints; the text tower of full size in the unfused one only."""

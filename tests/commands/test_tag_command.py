@@ -175,6 +175,7 @@ class TestNames:
         (text,) = capfdbinary.readouterr().out.splitlines()
         assert b"\x1b" not in text and text.endswith(b"1.00  dog")
 
+    @pytest.mark.slow
     def test_an_output_without_the_letters_of_a_label(self) -> None:
         for arguments in (["--json"], []):
             done = run_clapstream(

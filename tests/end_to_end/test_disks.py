@@ -43,6 +43,7 @@ def write_labels(folder: Path, names: list[str]) -> None:
     (folder / "labels.yaml").write_text(yaml.safe_dump(label_set))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_logged_once_and_waiting_detections_are_delivered_when_the_broker_comes(
     tmp_path: Path,
     small_disk: SmallDisk,

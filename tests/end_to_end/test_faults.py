@@ -94,6 +94,7 @@ def test_a_killed_daemon_is_seen_offline_and_leaves_no_label_on(
     assert fresh.on(state) == ["OFF"]
 
 
+@pytest.mark.slow
 def test_a_daemon_killed_during_a_broker_outage_delivers_after_its_restart(
     tmp_path: Path, make_broker: Callable[..., Broker], start_clapstream: StartClapstream
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_recording_as_fast_as_possible_says_the_same_and_ends(
     )
 
 
+@pytest.mark.slow
 def test_an_absent_broker_at_start_is_logged_once_and_listening_continues(
     tmp_path: Path,
     make_broker: Callable[..., Broker],

@@ -72,6 +72,7 @@ def test_off_survives_kill_9_and_a_retained_command_does_not_undo_it(
     assert process.stop()[0] == 0
 
 
+@pytest.mark.slow
 def test_the_configuration_says_how_a_source_starts_until_it_is_switched(
     tmp_path: Path, broker: Broker, settings: dict[str, object], start_clapstream: Start
 ) -> None:
@@ -92,6 +93,7 @@ def test_the_configuration_says_how_a_source_starts_until_it_is_switched(
     assert process.stop()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_microphone_that_is_off_is_not_opened(
     broker: Broker, sound_system: SoundSystem, start_clapstream: Start
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_hung_device_stops_the_watchdog_messages_but_not_a_clean_shutdown(
     assert listener.on(f"{BASE}/yard/availability")[-1] == "offline"
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_model_prints_one_traceback_and_exits_with_1(daemon: FaultyDaemon, broker: Broker) -> None:
     listener = broker.listen()
     daemon.process.start()
@@ -125,6 +126,7 @@ def test_a_second_signal_stops_it_at_once(daemon: FaultyDaemon, broker: Broker) 
     assert (code, seconds < AT_ONCE_SECONDS) == (0, True), f"{seconds:.1f} s"
 
 
+@pytest.mark.slow
 def test_a_signal_that_arrives_twice_stops_it_cleanly(daemon: FaultyDaemon, broker: Broker) -> None:
     """`timeout` sends its signal to the process and then to its group."""
     listener = broker.listen()

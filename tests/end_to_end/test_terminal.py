@@ -103,6 +103,7 @@ def test_a_closed_terminal_stops_the_daemon_cleanly(config: Path, barking: Liste
     assert barking.on(f"{BASE}/yard/availability")[-1] == "offline"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", [["sh", "-i"], ["bash", "--norc", "-i"]], ids=lambda shell: shell[0])
 def test_a_background_job_stops_with_its_terminal_under_any_shell(
     config: Path, tmp_path: Path, shell: list[str]
@@ -152,6 +153,7 @@ def test_under_nohup_it_survives_its_terminal_and_reloads_on_sighup(config: Path
         wait_until(lambda: not running(pid), "the end")
 
 
+@pytest.mark.slow
 def test_under_nohup_the_microphone_stays_online_when_the_terminal_closes(
     config: Path, tmp_path: Path, sound_system: SoundSystem
 ) -> None:

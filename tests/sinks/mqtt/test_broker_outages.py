@@ -96,7 +96,7 @@ def test_a_killed_broker_gets_states_and_late_detections_once_and_in_order(
     run(scenario())
 
 
-@pytest.mark.parametrize("pause_seconds", [0.5, 4.0])
+@pytest.mark.parametrize("pause_seconds", [0.5, pytest.param(4.0, marks=pytest.mark.slow)])
 def test_a_paused_broker_gets_each_detection_once(broker: Broker, tmp_path: Path, pause_seconds: float) -> None:
     """With the longer pause the sink gives the connection up while the broker still holds its last messages."""
 
