@@ -142,11 +142,11 @@ class Broker:
     def reload(self) -> None:
         """Make it read its configuration and access rules again, and return once it does."""
         reloads = self.log.count("Reloading config")
-        self._signal(signal.SIGHUP)
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.log.count("Reloading config") == reloads:
             assert time.monotonic() < deadline, self.log
-            time.sleep(0.02)
+            self._signal(signal.SIGHUP)  # again: one was seen to get lost
+            time.sleep(0.5)
 
     def listen(self) -> Listener:
         """A new subscriber to every topic."""
