@@ -15,6 +15,7 @@ from clapstream.audio.files.recording import Recording
 from clapstream.audio.microphone.microphone import Microphone
 from clapstream.audio.pcm.live_pcm import LivePcm
 from clapstream.audio.pcm.pcm import Pcm
+from clapstream.audio.pcm.pcm_input import PcmInput
 from clapstream.audio.source import SourceError
 from clapstream.audio.stream.stream import Stream
 from clapstream.clap.hub import CheckpointError
@@ -79,9 +80,8 @@ def make_input(settings: SourceSettings) -> Input:
             stream = Stream(settings.name, settings.read_url, settings.channel, settings.transport)
             return Input(stream, live=True)
         case PcmSettings():
-            pipe = LivePcm if settings.live else Pcm
-            source = pipe(settings.name, settings.rate_hz, settings.channels, settings.channel)
-            return Input(source, live=settings.live)
+            pipe = PcmInput(settings.name, settings.rate_hz, settings.channels, settings.channel)
+            return Input(LivePcm(pipe) if settings.live else Pcm(pipe), live=settings.live)
         case RecordingSettings():
             recording = Recording(settings.name, settings.path, settings.pace, settings.loop, settings.channel)
             return Input(recording, live=settings.pace == "realtime")
@@ -94,13 +94,13 @@ async def _listen(
     terminal: Terminal | None,
 ) -> None:
     choose_device(settings.model.device)  # a missing device is reported before anything opens
-    names = [source.name for source in settings.sources]
+    sources = [SourceInfo(source.name, source.slug) for source in settings.sources]
     if settings.mqtt is not None:  # so is another daemon of this node
-        state = open_node_state(settings.state_directory, settings.node_slug, names)
+        state = open_node_state(settings.state_directory, settings.node_slug, [each.name for each in sources])
     initial = {source.slug: source.listening for source in settings.sources}
     switches = ListeningSwitches(settings.state_directory, settings.node_slug, initial)
     listening = switches.load()
-    view = _dashboard(settings, names) if dashboard else None
+    view = _dashboard(settings, sources) if dashboard else None
     daemon = Daemon(
         settings,
         inputs=[replace(make_input(each), listening=listening[each.slug]) for each in settings.sources],
@@ -117,7 +117,7 @@ async def _listen(
         before_exit.append(view.restore_terminal)
     daemon.add_sink(LogSink() if view is None else view)
     if settings.mqtt is not None:
-        daemon.add_sink(_mqtt_sink(settings, settings.mqtt, state, daemon, view))
+        daemon.add_sink(_mqtt_sink(settings, settings.mqtt, sources, state, daemon, view))
     try:
         await daemon.run()
     except BaseExceptionGroup as group:
@@ -144,25 +144,30 @@ def _limit_shutdown() -> None:
     exit_after_timeout(OK)
 
 
-def _dashboard(settings: Settings, names: Sequence[str]) -> DashboardSink:
+def _dashboard(settings: Settings, sources: Sequence[SourceInfo]) -> DashboardSink:
     from clapstream.sinks.dashboard.sink import DashboardSink
 
     return DashboardSink(
         model=settings.model.checkpoint,
         device=f"{settings.model.device}, loading",
         node=settings.node,
-        sources=[SourceInfo.of(name) for name in names],
+        sources=sources,
         broker=None if settings.mqtt is None else settings.mqtt.address,
     )
 
 
 def _mqtt_sink(
-    settings: Settings, mqtt: MqttSettings, state: NodeState, daemon: Daemon, view: DashboardSink | None
+    settings: Settings,
+    mqtt: MqttSettings,
+    sources: Sequence[SourceInfo],
+    state: NodeState,
+    daemon: Daemon,
+    view: DashboardSink | None,
 ) -> MqttSink:
     return MqttSink(
         mqtt,
         node=settings.node,
-        sources=[SourceInfo.of(source.name) for source in settings.sources],
+        sources=sources,
         model=settings.model.checkpoint,
         version=__version__,
         state=state,

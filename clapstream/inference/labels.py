@@ -45,13 +45,16 @@ class LabelEmbedder:
 
     def listened_labels(self, label_set: LabelSet) -> ListenedLabels:
         """The rules and the scorer of a label set; warns of labels that the checkpoint cannot separate."""
-        self._warn_of_collapsed(label_set, self._embed(label_set))
-        return ListenedLabels(event_rules(label_set), self.scorer(label_set))
+        embeddings = self._embed(label_set)
+        self._warn_of_collapsed(label_set, embeddings)
+        return ListenedLabels(event_rules(label_set), self._scorer(embeddings, self._scaling))
 
     def scorer(self, label_set: LabelSet, scaling: PlattScaling | None = None) -> Scorer:
         """The scorer of a label set, with the checkpoint's own Platt scaling unless another is given."""
-        embeddings = self._embed(label_set)
-        return Scorer(embeddings.prompts, embeddings.background, self._logit_scale, scaling or self._scaling)
+        return self._scorer(self._embed(label_set), scaling or self._scaling)
+
+    def _scorer(self, embeddings: LabelEmbeddings, scaling: PlattScaling) -> Scorer:
+        return Scorer(embeddings.prompts, embeddings.background, self._logit_scale, scaling)
 
     def _embed(self, label_set: LabelSet) -> LabelEmbeddings:
         return embed_label_set(label_set, self._cache, self._embed_texts)

@@ -12,21 +12,13 @@ from torch import Tensor
 from clapstream.clap.audio import ClapAudioModel
 from clapstream.clap.config import ClapAudioConfig
 from support.random_weights import randomise
+from support.small_clap import AUDIO
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformers
 
-SMALL: dict[str, Any] = {
-    "spec_size": 64,
-    "num_mel_bins": 16,
-    "patch_embeds_hidden_size": 16,
-    "depths": [2, 2],
-    "num_attention_heads": [2, 4],
-    "hidden_size": 32,
-    "window_size": 4,
-    "projection_dim": 24,
-}
+SMALL: dict[str, Any] = {**AUDIO, "projection_dim": 24}
 """The smallest tower that has everything."""
 
 GEOMETRIES: dict[str, tuple[dict[str, Any], int]] = {

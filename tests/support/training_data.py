@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ
-from training.scenes import ALONE
+from training.scene import ALONE
 
 LABELS = ("doorbell", "sneeze", "rain", "door_slam")
 

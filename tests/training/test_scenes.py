@@ -12,6 +12,8 @@ import soundfile
 
 pytest.importorskip("scipy", reason="scipy is only needed to train: training/requirements.txt")
 
+from support.training_data import tone, write_training_data
+
 from training import scenes
 from training.event_figures import compare, count_matches, render
 from training.scene import ALONE, BACKGROUNDS, Background, Scene, SceneEvent
@@ -22,35 +24,12 @@ from training.split import ENOUGH_GROUPS, is_held_out
 ROOM, SPEECH = BACKGROUNDS[0], BACKGROUNDS[1]
 
 
-def tone(seconds: float, level: float = 0.5) -> np.ndarray:
-    return (level * np.sin(np.arange(round(seconds * RATE_HZ)) * 0.05)).astype(np.float32)
-
-
 def scene(*events: SceneEvent, background: Background = ROOM, seconds: float = 60.0) -> Scene:
     return Scene("scene", background, np.zeros(round(seconds * RATE_HZ), dtype=np.float32), events)
 
 
-def write_data(folder: Path) -> None:
-    """Two clips of four labels and six seconds of each background, in the form of ../shared/data."""
-    rows = {"validation": [], "open": []}
-    for label in ("doorbell", "sneeze", "rain", "door_slam"):
-        rows["validation"] += [(f"{label}-{number}.flac", label, f"a {label}", tone(0.5)) for number in (1, 2)]
-    for kind in ALONE:
-        rows[kind.folder].append(
-            (f"{kind.data_label}.flac", kind.data_label, f"{kind.caption_part} sound", tone(6.0))
-        )
-    for name, clips in rows.items():
-        (folder / name).mkdir()
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["file", "label", "caption", "seconds", "group"])
-            for file, label, caption, samples in clips:
-                soundfile.write(folder / name / file, samples, RATE_HZ)
-                writer.writerow([file, label, caption, len(samples) / RATE_HZ, "one"])
-
-
 def test_scenes_are_minutes_that_are_the_same_each_time(tmp_path: Path) -> None:
-    write_data(tmp_path)
+    write_training_data(tmp_path)
     first, again = (list(scenes.make_scenes(tmp_path, 4)) for _ in range(2))
     assert [made.background for made in first] == list(BACKGROUNDS)
     for made, remade in zip(first, again, strict=True):
@@ -62,7 +41,7 @@ def test_scenes_are_minutes_that_are_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_scenes_of_open_clips_use_only_held_out_ones(tmp_path: Path) -> None:
-    write_data(tmp_path)
+    write_training_data(tmp_path)
     kept = next(str(number) for number in range(100) if is_held_out(str(number)))
     heard = [str(number) for number in range(100, 120) if not is_held_out(str(number))][:ENOUGH_GROUPS]
     with (tmp_path / "open.csv").open("a", encoding="utf-8", newline="") as stream:
@@ -74,7 +53,7 @@ def test_scenes_of_open_clips_use_only_held_out_ones(tmp_path: Path) -> None:
 
 
 def test_backgrounds_alone_have_no_events_and_levels_of_their_own(tmp_path: Path) -> None:
-    write_data(tmp_path)
+    write_training_data(tmp_path)
     kinds = len(ALONE)
     made = list(scenes.make_backgrounds(tmp_path, kinds + 1))
     assert [minute.background for minute in made] == [*ALONE, ALONE[0]]
@@ -84,7 +63,7 @@ def test_backgrounds_alone_have_no_events_and_levels_of_their_own(tmp_path: Path
 
 
 def test_backgrounds_to_calibrate_on_are_others_than_those_to_judge_by(tmp_path: Path) -> None:
-    write_data(tmp_path)
+    write_training_data(tmp_path)
     judged = next(scenes.make_backgrounds(tmp_path, 1))
     fitted = list(scenes.make_backgrounds(tmp_path, len(BACKGROUNDS), first=1000, kinds=BACKGROUNDS))
     assert all(minute.background.folder == "open" for minute in fitted)
@@ -93,7 +72,7 @@ def test_backgrounds_to_calibrate_on_are_others_than_those_to_judge_by(tmp_path:
 
 
 def test_events_are_where_the_truth_says(tmp_path: Path) -> None:
-    write_data(tmp_path)
+    write_training_data(tmp_path)
     made = next(scenes.make_scenes(tmp_path, 1))
     inside = np.zeros(len(made.samples), dtype=bool)
     for event in made.events:

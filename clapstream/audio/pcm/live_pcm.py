@@ -8,16 +8,14 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
-from clapstream.audio.channel_choice import ChannelChoice
 from clapstream.audio.live.live_source import LiveSource
 from clapstream.audio.live.pace import AHEAD_SECONDS, BURST_SECONDS, Pace
-from clapstream.audio.pcm.pcm_input import PcmFormat, PcmInput
+from clapstream.audio.pcm.pcm_input import PcmInput
 from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.source import BLOCK_SECONDS
 from clapstream.process.backoff import Backoff
@@ -43,20 +41,10 @@ class LivePcm(LiveSource):
     written while nobody listened is discarded.
     """
 
-    def __init__(
-        self,
-        name: str,
-        rate_hz: int = 48_000,
-        channels: int = 1,
-        channel: str | int = "mix",
-        *,
-        input_stream: BinaryIO | None = None,
-        stall_seconds: float = STALL_SECONDS,
-    ) -> None:
-        """Take the format of the input and the channel to listen to; `input_stream` None is standard input."""
-        choice = ChannelChoice(name, channel)
-        super().__init__(name, choice, Backoff(0.0, 0.0), stall_seconds)  # a pipe needs no delay to be read again
-        self._input = PcmInput(name, PcmFormat(rate_hz, channels), choice, input_stream)
+    def __init__(self, pcm: PcmInput, *, stall_seconds: float = STALL_SECONDS) -> None:
+        """Take the input to read, and after how long without samples it is lost."""
+        super().__init__(pcm.name, pcm.channel, Backoff(0.0, 0.0), stall_seconds)  # a pipe needs no delay
+        self._input = pcm
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the pipe's blocks until it is closed; SourceError if it is a terminal."""

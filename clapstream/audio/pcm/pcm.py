@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
-from typing import BinaryIO
 
 from clapstream.audio.block import SourceItem, StreamOpened
-from clapstream.audio.channel_choice import ChannelChoice
-from clapstream.audio.pcm.pcm_input import PcmFormat, PcmInput
+from clapstream.audio.pcm.pcm_input import PcmInput
 from clapstream.audio.resampling import StreamResampler
 from clapstream.audio.source import LosslessSource
 
@@ -16,18 +14,10 @@ from clapstream.audio.source import LosslessSource
 class Pcm(LosslessSource):
     """A source of 16-bit little-endian samples from a pipe or file; it ends with its input."""
 
-    def __init__(
-        self,
-        name: str,
-        rate_hz: int = 48_000,
-        channels: int = 1,
-        channel: str | int = "mix",
-        *,
-        input_stream: BinaryIO | None = None,
-    ) -> None:
-        """Take the format of the input and the channel to listen to; `input_stream` None is standard input."""
-        super().__init__(name)
-        self._input = PcmInput(name, PcmFormat(rate_hz, channels), ChannelChoice(name, channel), input_stream)
+    def __init__(self, pcm: PcmInput) -> None:
+        """Take the input to read."""
+        super().__init__(pcm.name)
+        self._input = pcm
 
     async def items(self) -> AsyncGenerator[SourceItem, None]:
         """Give the input's blocks; SourceError if it is a terminal."""

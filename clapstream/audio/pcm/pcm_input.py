@@ -11,7 +11,6 @@ import os
 import stat
 import sys
 import termios
-from dataclasses import dataclass
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -26,36 +25,34 @@ INT16_BYTES = 2
 FULL_SCALE = np.float32(32_768.0)
 
 
-@dataclass(frozen=True, slots=True)
-class PcmFormat:
-    """The format of an input of interleaved 16-bit little-endian samples."""
-
-    rate_hz: int
-    channels: int
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Bytes of one sample of every channel."""
-        return INT16_BYTES * self.channels
-
-
 class PcmInput:
     """Gives mono samples of a pipe, or of a file, which never blocks for long. Open it as a context manager."""
 
     def __init__(
-        self, name: str, pcm_format: PcmFormat, channel: ChannelChoice, input_stream: BinaryIO | None = None
+        self,
+        name: str,
+        rate_hz: int = 48_000,
+        channels: int = 1,
+        channel: str | int = "mix",
+        *,
+        input_stream: BinaryIO | None = None,
     ) -> None:
-        """Take the source's name, the input's format and channel; `input_stream` None is standard input."""
-        self._name = name
-        self._format = pcm_format
-        self._channel = channel
+        """Take the source's name, the input's format and the channel to listen to.
+
+        The samples are 16-bit little-endian, interleaved; `input_stream` None is standard input.
+        """
+        self.name = name
+        self.rate_hz = rate_hz
+        self.channel = ChannelChoice(name, channel)
+        self._channels = channels
+        self._bytes_per_sample = INT16_BYTES * channels
         self._input_stream = input_stream
 
     def __enter__(self) -> Self:
         """Open the input; SourceError if it is a terminal."""
         input_stream = self._input_stream or sys.stdin.buffer
         if input_stream.isatty():
-            raise SourceError(f"source {self._name}: standard input is a terminal; pipe 16-bit samples into it")
+            raise SourceError(f"source {self.name}: standard input is a terminal; pipe 16-bit samples into it")
         self._rest = b""
         self._descriptor = os.dup(input_stream.fileno())
         self._was_blocking = os.get_blocking(self._descriptor)
@@ -67,15 +64,10 @@ class PcmInput:
         os.set_blocking(self._descriptor, self._was_blocking)
         os.close(self._descriptor)
 
-    @property
-    def rate_hz(self) -> int:
-        """The sample rate of the input."""
-        return self._format.rate_hz
-
     async def read(self) -> NDArray[np.float32] | None:
         """Wait for samples and return them, `(samples,)`, at most a block; None at the end."""
         await asyncio.sleep(0)  # an input that is never exhausted must not starve the loop
-        size = self._format.bytes_per_sample * round(self._format.rate_hz * BLOCK_SECONDS)
+        size = self._bytes_per_sample * round(self.rate_hz * BLOCK_SECONDS)
         while True:
             try:
                 received = os.read(self._descriptor, size)
@@ -98,16 +90,16 @@ class PcmInput:
 
     def _samples(self, received: bytes) -> NDArray[np.float32]:
         data = self._rest + received
-        whole = len(data) - len(data) % self._format.bytes_per_sample
+        whole = len(data) - len(data) % self._bytes_per_sample
         data, self._rest = data[:whole], data[whole:]
-        sound = np.frombuffer(data, dtype="<i2").reshape(-1, self._format.channels).astype(np.float32) / FULL_SCALE
-        return self._channel.mono(sound, self._format.rate_hz)
+        sound = np.frombuffer(data, dtype="<i2").reshape(-1, self._channels).astype(np.float32) / FULL_SCALE
+        return self.channel.mono(sound, self.rate_hz)
 
     def _warn_of_rest(self) -> None:
         """Warn once if the input ended within a sample."""
         if self._rest:
             self._rest = b""
-            _logger.warning("source %s: the input ended in the middle of a sample", self._name)
+            _logger.warning("source %s: the input ended in the middle of a sample", self.name)
 
     async def _readable(self) -> None:
         loop, readable = asyncio.get_running_loop(), asyncio.Event()

@@ -19,6 +19,7 @@ import pytest
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.pcm.live_pcm import LivePcm
+from clapstream.audio.pcm.pcm_input import PcmInput
 from clapstream.audio.source import SourceError
 
 TIMEOUT_SECONDS = 60.0
@@ -82,7 +83,7 @@ class TestLivePcm:
             play_live(pipe, 2.0)
 
         with feeder(play) as stream:
-            source = LivePcm("pipe", input_stream=stream, stall_seconds=STALL_SECONDS)
+            source = LivePcm(PcmInput("pipe", input_stream=stream), stall_seconds=STALL_SECONDS)
             items = listen(source)
         news = [item for item in items if not isinstance(item, Block)]
         assert [type(item) for item in news] == [StreamOpened, StreamLost, StreamOpened]
@@ -99,7 +100,7 @@ class TestLivePcm:
             play_live(pipe, 1.0)
 
         with feeder(play) as stream:
-            source = LivePcm("pipe", input_stream=stream)
+            source = LivePcm(PcmInput("pipe", input_stream=stream))
             items = listen(source)
         assert isinstance(items[0], StreamOpened)
         assert holes(items) == pytest.approx([1.5, 1.5], abs=0.4)
@@ -113,7 +114,7 @@ class TestLivePcm:
             play_live(pipe, 1.0)
 
         with feeder(play) as stream:
-            items = listen(LivePcm("pipe", input_stream=stream))
+            items = listen(LivePcm(PcmInput("pipe", input_stream=stream)))
         assert holes(items) == []
 
     def test_what_waited_in_the_pipe_is_not_heard(self) -> None:
@@ -129,7 +130,7 @@ class TestLivePcm:
 
         with feeder(play) as stream:
             assert written.wait(TIMEOUT_SECONDS)
-            items = listen(LivePcm("pipe", input_stream=stream))
+            items = listen(LivePcm(PcmInput("pipe", input_stream=stream)))
         samples = np.concatenate([item.samples for item in items if isinstance(item, Block)])
         assert len(samples) == RATE_HZ + 1
         np.testing.assert_array_equal(samples[1:], 0.25)
@@ -143,7 +144,7 @@ class TestLivePcm:
 
         with feeder(play) as stream:
             began = datetime.now(UTC)
-            items = listen(LivePcm("pipe", input_stream=stream))
+            items = listen(LivePcm(PcmInput("pipe", input_stream=stream)))
         assert isinstance(items[0], StreamOpened)
         assert -4.8 < (items[0].started - began).total_seconds() < -2.0
 
@@ -151,7 +152,10 @@ class TestLivePcm:
         async def run(stream: BinaryIO) -> int:
             sample_count = 0
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(3), aclosing(LivePcm("pipe", input_stream=stream).items()) as items:
+                async with (
+                    asyncio.timeout(3),
+                    aclosing(LivePcm(PcmInput("pipe", input_stream=stream)).items()) as items,
+                ):
                     async for item in items:
                         sample_count += len(item.samples) if isinstance(item, Block) else 0
             return sample_count
@@ -162,7 +166,7 @@ class TestLivePcm:
 
 def test_nothing_at_all() -> None:
     with feeder(lambda pipe: None) as stream:
-        assert listen(LivePcm("pipe", input_stream=stream)) == []
+        assert listen(LivePcm(PcmInput("pipe", input_stream=stream))) == []
 
 
 def test_a_terminal_is_refused() -> None:
@@ -172,4 +176,4 @@ def test_a_terminal_is_refused() -> None:
         os.fdopen(controller, "rb"),
         pytest.raises(SourceError, match="source pipe: standard input is a terminal"),
     ):
-        listen(LivePcm("pipe", input_stream=stream))
+        listen(LivePcm(PcmInput("pipe", input_stream=stream)))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamOpened
 from clapstream.audio.pcm.pcm import Pcm
+from clapstream.audio.pcm.pcm_input import PcmInput
 from clapstream.audio.source import SourceError
 
 
@@ -62,13 +63,13 @@ class TestChannels:
     @pytest.mark.parametrize(("channel", "expected"), [("left", SAMPLES), (1, SAMPLES[::-1])])
     def test_one_of_two(self, channel: str | int, expected: np.ndarray) -> None:
         with pipe_of([self.STEREO.tobytes()]) as stream:
-            heard = joined(listen(Pcm("pipe", RATE_HZ, 2, channel, input_stream=stream)))
+            heard = joined(listen(Pcm(PcmInput("pipe", RATE_HZ, 2, channel, input_stream=stream))))
         np.testing.assert_array_equal(heard, expected.astype(np.float32) / 32_768)
 
     def test_channels_that_cancel_out_are_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
         sound = np.random.default_rng(3).integers(-20_000, 20_000, 6 * RATE_HZ)
         with pipe_of([np.stack([sound, -sound], axis=1).astype("<i2").tobytes()]) as stream:
-            listen(Pcm("pipe", RATE_HZ, 2, input_stream=stream))
+            listen(Pcm(PcmInput("pipe", RATE_HZ, 2, input_stream=stream)))
         assert [line for line in caplog.messages if line.startswith("source pipe: its 2 channels cancel")]
 
 
@@ -79,19 +80,19 @@ class TestPcm:
         data = SAMPLES.tobytes()
         edges = [0, *(cut for cut in sorted(set(cuts)) if cut < len(data)), len(data)]
         with pipe_of([data[start:end] for start, end in itertools.pairwise(edges)]) as stream:
-            items = listen(Pcm("pipe", input_stream=stream))
+            items = listen(Pcm(PcmInput("pipe", input_stream=stream)))
         assert isinstance(items[0], StreamOpened)
         np.testing.assert_array_equal(joined(items), SAMPLES.astype(np.float32) / 32_768)
 
     def test_channels_are_mixed(self) -> None:
         stereo = np.tile(np.array([8192, 16_384], dtype="<i2"), 4800)
         with pipe_of([stereo.tobytes()]) as stream:
-            samples = joined(listen(Pcm("pipe", channels=2, input_stream=stream)))
+            samples = joined(listen(Pcm(PcmInput("pipe", channels=2, input_stream=stream))))
         np.testing.assert_array_equal(samples, np.full(4800, 0.375, dtype=np.float32))
 
     def test_other_rates(self) -> None:
         with pipe_of([SAMPLES[:16_000].tobytes()]) as stream:
-            assert len(joined(listen(Pcm("pipe", 16_000, input_stream=stream)))) == RATE_HZ
+            assert len(joined(listen(Pcm(PcmInput("pipe", 16_000, input_stream=stream))))) == RATE_HZ
 
     @pytest.mark.parametrize(("channels", "extra"), [(1, 1), (2, 1), (2, 3)])
     def test_a_torn_sample_at_the_end_is_left_out(
@@ -99,7 +100,7 @@ class TestPcm:
     ) -> None:
         data = SAMPLES.tobytes() + bytes(extra)
         with pipe_of([data]) as stream, caplog.at_level(logging.WARNING):
-            samples = joined(listen(Pcm("pipe", channels=channels, input_stream=stream)))
+            samples = joined(listen(Pcm(PcmInput("pipe", channels=channels, input_stream=stream))))
         assert len(samples) == len(SAMPLES) // channels
         assert [record.message for record in caplog.records] == [
             "source pipe: the input ended in the middle of a sample"
@@ -107,18 +108,18 @@ class TestPcm:
 
     def test_nothing_at_all(self) -> None:
         with pipe_of([]) as stream:
-            assert listen(Pcm("pipe", input_stream=stream)) == []
+            assert listen(Pcm(PcmInput("pipe", input_stream=stream))) == []
 
     def test_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "sound.raw").write_bytes(SAMPLES.tobytes())
         with (tmp_path / "sound.raw").open("rb") as stream:
-            samples = joined(listen(Pcm("pipe", input_stream=stream)))
+            samples = joined(listen(Pcm(PcmInput("pipe", input_stream=stream))))
         np.testing.assert_array_equal(samples, SAMPLES.astype(np.float32) / 32_768)
 
     def test_an_endless_input_leaves_the_loop_alive(self) -> None:
         async def run(stream: BinaryIO) -> None:
             async def consume() -> None:
-                async for _ in Pcm("pipe", input_stream=stream).items():
+                async for _ in Pcm(PcmInput("pipe", input_stream=stream)).items():
                     pass
 
             task = asyncio.create_task(consume())
@@ -133,7 +134,7 @@ class TestPcm:
         read_end, write_end = os.pipe()
 
         async def run(stream: BinaryIO) -> None:
-            async with aclosing(Pcm("pipe", input_stream=stream).items()) as items:
+            async with aclosing(Pcm(PcmInput("pipe", input_stream=stream)).items()) as items:
                 waiting = asyncio.create_task(anext(items))
                 await asyncio.sleep(0.05)
                 waiting.cancel()
@@ -150,4 +151,4 @@ class TestPcm:
             os.fdopen(controller, "rb"),
             pytest.raises(SourceError, match="source pipe: standard input is a terminal"),
         ):
-            listen(Pcm("pipe", input_stream=stream))
+            listen(Pcm(PcmInput("pipe", input_stream=stream)))
