@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from support.audio_items import first_items
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.live.recovery import RECOVERED_SAMPLES, StreamBrokenError, keep_streaming
@@ -54,16 +53,7 @@ class ScriptedStreams:
 
 
 def collect(streams: ScriptedStreams, backoff: Backoff, count: int) -> list[SourceItem]:
-    async def run() -> list[SourceItem]:
-        items: list[SourceItem] = []
-        async with aclosing(keep_streaming("kitchen", streams.connect, backoff)) as stream:
-            async for item in stream:
-                items.append(item)
-                if len(items) == count:
-                    break
-        return items
-
-    return asyncio.run(run())
+    return first_items(keep_streaming("kitchen", streams.connect, backoff), count)
 
 
 class TestKeepStreaming:

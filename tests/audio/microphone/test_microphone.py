@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from support.audio_items import first_items
 
 from clapstream.audio.block import RATE_HZ, Block, SourceItem, StreamLost, StreamOpened
 from clapstream.audio.clock import WallClockWatch
@@ -92,16 +93,7 @@ def microphone(
 
 
 def listen(source: Microphone, count: int) -> list[SourceItem]:
-    async def run() -> list[SourceItem]:
-        items: list[SourceItem] = []
-        async with aclosing(source.items()) as stream:
-            async for item in stream:
-                items.append(item)
-                if len(items) == count:
-                    break
-        return items
-
-    return asyncio.run(run())
+    return first_items(source.items(), count)
 
 
 def kinds(items: list[SourceItem]) -> list[type]:
